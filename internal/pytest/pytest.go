@@ -1,0 +1,39 @@
+// Package pytest lets Go tests run an independent Python implementation beside
+// ours: PyTorch for the network, Pillow and NumPy for images, SentencePiece for
+// text. The modules are Debian's (python3-torch and so on), which a Python of
+// another origin on PATH does not see, so the interpreter is looked for first.
+package pytest
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// Interpreter returns the Python to use: $DDVLA_PYTHON, else /usr/bin/python3,
+// else python3 from PATH.
+func Interpreter() string {
+	if p := os.Getenv("DDVLA_PYTHON"); p != "" {
+		return p
+	}
+	if _, err := os.Stat("/usr/bin/python3"); err == nil {
+		return "/usr/bin/python3"
+	}
+	return "python3"
+}
+
+// Run runs script with args, feeds it stdin and returns its standard output.
+// A failing script fails the test with what it printed on standard error.
+func Run(t testing.TB, stdin []byte, script string, args ...string) []byte {
+	t.Helper()
+	cmd := exec.Command(Interpreter(), append([]string{script}, args...)...)
+	cmd.Env = append(os.Environ(), "OMP_NUM_THREADS=1", "PYTHONDONTWRITEBYTECODE=1")
+	cmd.Stdin = bytes.NewReader(stdin)
+	var out, msg bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &msg
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s %s: %v (set-up installs its modules: make setup)\n%s", cmd.Path, script, err, msg.String())
+	}
+	return out.Bytes()
+}
