@@ -1,0 +1,86 @@
+package cyclone
+
+// #include <stdlib.h>
+// #include "wire.h"
+import "C"
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+	"unsafe"
+
+	"github.com/ddvla/ddvla/msgs"
+	"github.com/ddvla/ddvla/ros"
+)
+
+// Graph joins the nodes of ros_discovery_info with the endpoints that DDS knows.
+func (n *node) Graph() ([]ros.GraphNode, error) {
+	n.mu.Lock() // so that the participant stays open
+	defer n.mu.Unlock()
+	if n.closed {
+		return nil, fmt.Errorf("cyclone: node %s: %w", n.Name(), ros.ErrClosed)
+	}
+	nodes, err := n.discovery.nodes()
+	if err != nil {
+		return nil, err
+	}
+	writers, err := endpoints(n.participant, true)
+	if err != nil {
+		return nil, err
+	}
+	readers, err := endpoints(n.participant, false)
+	if err != nil {
+		return nil, err
+	}
+	graph := make([]ros.GraphNode, 0, len(nodes))
+	for _, info := range nodes {
+		g := ros.GraphNode{Name: strings.TrimSuffix(info.NodeNamespace, "/") + "/" + info.NodeName}
+		for _, id := range info.WriterGidSeq {
+			e, ok := writers[id]
+			if name, found := strings.CutPrefix(e.Name, topicPrefix+"/"); ok && found {
+				g.Publishes = append(g.Publishes, ros.Endpoint{Name: "/" + name, Type: e.Type, QoS: e.QoS})
+			}
+			if name, found := serviceName(e.Name, requestPrefix, requestSuffix); ok && found {
+				g.Calls = append(g.Calls, ros.Endpoint{Name: name, Type: e.Type, QoS: e.QoS})
+			}
+		}
+		for _, id := range info.ReaderGidSeq {
+			e, ok := readers[id]
+			if name, found := strings.CutPrefix(e.Name, topicPrefix+"/"); ok && found {
+				g.Subscribes = append(g.Subscribes, ros.Endpoint{Name: "/" + name, Type: e.Type, QoS: e.QoS})
+			}
+			if name, found := serviceName(e.Name, requestPrefix, requestSuffix); ok && found {
+				g.Serves = append(g.Serves, ros.Endpoint{Name: name, Type: e.Type, QoS: e.QoS})
+			}
+		}
+		g.Sort()
+		graph = append(graph, g)
+	}
+	sort.Slice(graph, func(i, j int) bool { return graph[i].Name < graph[j].Name })
+	return graph, nil
+}
+
+// serviceName undoes requestPrefix + name + requestSuffix.
+func serviceName(topic, prefix, suffix string) (string, bool) {
+	name, ok := strings.CutPrefix(topic, prefix+"/")
+	name, ok2 := strings.CutSuffix(name, suffix)
+	return "/" + name, ok && ok2
+}
+
+// endpoints are the DDS writers or readers known now, with the DDS names of their topics.
+func endpoints(participant C.dds_entity_t, writers bool) (map[msgs.Gid]ros.Endpoint, error) {
+	var list *C.struct_graph_endpoint
+	n := C.graph_endpoints(participant, C.bool(writers), &list)
+	if n < 0 {
+		return nil, fmt.Errorf("cyclone: list endpoints: %w", codeError(n))
+	}
+	defer C.free(unsafe.Pointer(list))
+	out := make(map[msgs.Gid]ros.Endpoint, n)
+	found := unsafe.Slice(list, n)
+	for i := range found {
+		e := &found[i]
+		out[gidOf(e.guid)] = ros.Endpoint{Name: C.GoString(&e.topic[0]), Type: rosType(C.GoString(&e._type[0])), QoS: rosQoS(e.qos)}
+	}
+	return out, nil
+}

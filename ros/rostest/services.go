@@ -1,0 +1,166 @@
+package rostest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/ddvla/ddvla/ros"
+)
+
+func (f *fixture) client(n ros.Node, name string) ros.Client {
+	f.Helper()
+	c, err := n.Client(name, triggerType)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return c
+}
+
+func (f *fixture) serve(n ros.Node, name string, handle func(context.Context, []byte) ([]byte, error)) ros.Server {
+	f.Helper()
+	s, err := n.Serve(name, triggerType, handle)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return s
+}
+
+func services(f *fixture) {
+	f.peer(script{Triggers: []string{"~/go", "/stop"}})
+	n := f.node("n")
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for _, s := range [][2]string{{"peer/go", "~/go"}, {"/stop", "/stop"}} {
+		c := f.client(n, s[0])
+		if err := c.WaitForService(ctx); err != nil {
+			f.Fatal(err)
+		}
+		for range 3 {
+			reply, err := c.Call(ctx, triggerRequest)
+			if err != nil {
+				f.Fatal(err)
+			}
+			if want := triggerReply(s[1]); !bytes.HasPrefix(reply, want) || len(reply)-len(want) > 3 {
+				f.Errorf("%s replied %q, want %q", s[0], reply, want)
+			}
+		}
+	}
+}
+
+func concurrentCalls(f *fixture) {
+	f.peer(script{Triggers: []string{"/a", "/b"}})
+	n := f.node("n")
+	f.serve(n, "/c", func(_ context.Context, request []byte) ([]byte, error) { return request, nil })
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i := range 12 {
+		name := []string{"/a", "/b", "/c"}[i%3]
+		c := f.client(n, name)
+		for j := range 3 {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				for k := range 5 {
+					request := numbered(i*100+j*10+k, 0) // the peer does not look, /c sends it back
+					reply, err := c.Call(ctx, request)
+					want := triggerReply(name)
+					if name == "/c" {
+						want = request
+					}
+					if err != nil || !bytes.HasPrefix(reply, want) {
+						f.Errorf("%s replied %q, %v, want %q", name, reply, err, want)
+					}
+				}
+			}()
+		}
+	}
+	wg.Wait()
+}
+
+func serviceFailures(f *fixture) {
+	f.peer(script{Triggers: []string{"/there"}})
+	n := f.node("n")
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+
+	absent := f.client(n, "/absent")
+	short, cancelShort := context.WithTimeout(ctx, 20*time.Millisecond)
+	defer cancelShort()
+	if err := absent.WaitForService(short); !errors.Is(err, context.DeadlineExceeded) {
+		f.Errorf("waiting for no service: %v", err)
+	}
+	if _, err := absent.Call(short, triggerRequest); !errors.Is(err, context.DeadlineExceeded) {
+		f.Errorf("calling no service: %v", err)
+	}
+
+	handling, ended := make(chan struct{}, 1), make(chan struct{})
+	s := f.serve(n, "/hangs", func(ctx context.Context, _ []byte) ([]byte, error) {
+		handling <- struct{}{}
+		<-ctx.Done()
+		close(ended)
+		return nil, ctx.Err()
+	})
+	hangs := f.client(n, "/hangs")
+	cancelled, cancelCall := context.WithCancel(ctx)
+	result := make(chan error, 1)
+	go func() {
+		_, err := hangs.Call(cancelled, triggerRequest)
+		result <- err
+	}()
+	Receive(f, "the handler runs", handling)
+	cancelCall()
+	if err := Receive(f, "the call ends", result); !errors.Is(err, context.Canceled) {
+		f.Errorf("cancelled call: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		f.Error(err)
+	}
+	select {
+	case <-ended:
+	default:
+		f.Error("Close returned while the handler ran")
+	}
+
+	fails := f.client(n, "/fails")
+	calls := make(chan struct{}, 1)
+	f.serve(n, "/fails", func(context.Context, []byte) ([]byte, error) {
+		calls <- struct{}{}
+		return nil, errors.New("no")
+	})
+	failing, cancelFailing := context.WithCancel(ctx)
+	go func() {
+		_, err := fails.Call(failing, triggerRequest)
+		result <- err
+	}()
+	Receive(f, "the handler runs", calls)
+	cancelFailing()
+	if err := Receive(f, "the call ends", result); !errors.Is(err, context.Canceled) {
+		f.Errorf("call of a failing service: %v", err)
+	}
+
+	closing := f.client(n, "/absent")
+	go func() {
+		_, err := closing.Call(ctx, triggerRequest)
+		result <- err
+	}()
+	if err := closing.Close(); err != nil {
+		f.Error(err)
+	}
+	if err := Receive(f, "the call ends", result); !errors.Is(err, ros.ErrClosed) {
+		f.Errorf("call of a closed client: %v", err)
+	}
+	there := f.client(n, "/there")
+	if _, err := there.Call(ctx, nil); err == nil {
+		f.Error("an empty request was sent")
+	}
+	if _, err := there.Call(ctx, triggerRequest); err != nil {
+		f.Errorf("a service after all that: %v", err)
+	}
+	if _, err := n.Client("/there", "std_srvs/msg/Trigger"); err == nil {
+		f.Error("a message type was accepted for a service")
+	}
+}

@@ -1,0 +1,278 @@
+package rostest
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/ddvla/ddvla/msgs"
+	"github.com/ddvla/ddvla/ros"
+)
+
+func wholeAndInOrder(f *fixture) {
+	deep := ros.QoS{Depth: 1000}
+	f.peer(script{Echo: []endpoint{{Topic: "talk", Type: stringType, QoS: deep}}})
+	n := f.node("n")
+	type got struct {
+		raw   []byte
+		stamp time.Time
+	}
+	back := make(chan got, 1000)
+	s := f.subscribe(n, "talk_back", deep, func(raw []byte, stamp time.Time) { back <- got{slices.Clone(raw), stamp} })
+	p := f.advertise(n, "talk", deep)
+	Wait(f, "both directions are matched", func() bool { return p.MatchedSubscriptions() == 1 && s.MatchedPublishers() == 1 })
+	const image = 640*480*3 + 100
+	sizes := []int{0, 1, 2, 3, 4, 1300, 1500, 15000, 65536, 66000, image, image}
+	for len(sizes) < 300 {
+		sizes = append(sizes, len(sizes)%7)
+	}
+	began := time.Now()
+	for i, size := range sizes {
+		f.publish(p, numbered(i, size))
+	}
+	var last time.Time
+	for i, size := range sizes {
+		g := Receive(f, fmt.Sprintf("message %d of %d bytes", i, size), back)
+		want := numbered(i, size)
+		// RTPS pads to a multiple of four, which CDR readers must expect.
+		if !bytes.HasPrefix(g.raw, want) || len(g.raw)-len(want) > 3 {
+			f.Fatalf("message %d of %d bytes came back as %.40q... of %d", i, len(want), g.raw, len(g.raw))
+		}
+		if g.stamp.Before(began.Add(-time.Millisecond)) || g.stamp.Before(last) || g.stamp.After(time.Now().Add(time.Millisecond)) {
+			f.Errorf("message %d is stamped %v, after one of %v", i, g.stamp, last)
+		}
+		last = g.stamp
+	}
+	if s.Dropped() != 0 || s.Malformed() != 0 {
+		f.Errorf("%d dropped, %d malformed", s.Dropped(), s.Malformed())
+	}
+}
+
+func qosMatrix(f *fixture) {
+	var kinds []ros.QoS
+	for _, r := range []ros.Reliability{ros.Reliable, ros.BestEffort} {
+		for _, d := range []ros.Durability{ros.Volatile, ros.TransientLocal} {
+			kinds = append(kinds, ros.QoS{Reliability: r, Durability: d, Depth: 10})
+		}
+	}
+	deadline := ros.QoS{Depth: 10, Deadline: 10 * time.Second}
+	kinds = append(kinds, deadline)
+	var s script
+	topic := func(o, r int) string { return fmt.Sprintf("offer%d_request%d", o, r) }
+	for o, offered := range kinds {
+		for r, requested := range kinds {
+			s.Publish = append(s.Publish, endpoint{Topic: topic(o, r), Type: stringType, QoS: offered})
+			s.Echo = append(s.Echo, endpoint{Topic: topic(o, r) + "_in", Type: stringType, QoS: requested})
+		}
+	}
+	p := f.peer(s)
+	n := f.node("n")
+	type pair struct {
+		offered, requested ros.QoS
+		sub                ros.Subscription // of what the peer publishes
+		pub                ros.Publisher    // to the peer's subscription
+	}
+	var pairs []pair
+	for o, offered := range kinds {
+		for r, requested := range kinds {
+			pairs = append(pairs, pair{offered, requested,
+				f.subscribe(n, topic(o, r), requested, func([]byte, time.Time) {}),
+				f.advertise(n, topic(o, r)+"_in", offered)})
+		}
+	}
+	for i, c := range pairs {
+		policy := ros.Incompatible(c.offered, c.requested)
+		if policy == "" {
+			Wait(f, fmt.Sprintf("match of (%v) with (%v)", c.offered, c.requested), func() bool {
+				return c.sub.MatchedPublishers() == 1 && c.pub.MatchedSubscriptions() == 1
+			})
+			if c.sub.Mismatch().Count != 0 || c.pub.Mismatch().Count != 0 {
+				f.Errorf("(%v) with (%v): %v, %v", c.offered, c.requested, c.sub.Mismatch(), c.pub.Mismatch())
+			}
+			continue
+		}
+		Wait(f, fmt.Sprintf("mismatch of (%v) with (%v) is told", c.offered, c.requested), func() bool {
+			return c.sub.Mismatch() == ros.Mismatch{Count: 1, Policy: policy} &&
+				c.pub.Mismatch() == ros.Mismatch{Count: 1, Policy: policy}
+		})
+		Wait(f, "the peer knows too", func() bool { return p.ask().Refused[i].Policy == policy })
+		if c.sub.MatchedPublishers() != 0 || c.pub.MatchedSubscriptions() != 0 {
+			f.Errorf("(%v) with (%v) matched", c.offered, c.requested)
+		}
+	}
+	// Data flow only between those that match. A message of a matching topic, sent last, tells that the
+	// others would have come.
+	for _, c := range pairs {
+		f.publish(c.pub, numbered(1, 0))
+	}
+	matching := int64(0)
+	for _, c := range pairs {
+		if ros.Incompatible(c.offered, c.requested) == "" {
+			matching++
+		}
+	}
+	Wait(f, "all matching topics carry data", func() bool { return p.ask().Echoed == matching })
+}
+
+func latecomers(f *fixture) {
+	latched := ros.QoS{Durability: ros.TransientLocal, Depth: 3}
+	volatile := ros.QoS{Depth: 3}
+	f.peer(script{Publish: []endpoint{
+		{Topic: "latched", Type: stringType, QoS: latched, Count: 5},
+		{Topic: "large", Type: stringType, QoS: ros.LatchedQoS(), Count: 2, Size: 640 * 480 * 3},
+		{Topic: "volatile", Type: stringType, QoS: volatile, Count: 5},
+	}})
+	n := f.node("n")
+	got := make(chan int, 10)
+	f.subscribe(n, "latched", ros.QoS{Durability: ros.TransientLocal, Depth: 10}, func(raw []byte, _ time.Time) { got <- numberOf(raw) })
+	for want := 2; want < 5; want++ {
+		if i := Receive(f, "latched message", got); i != want {
+			f.Fatalf("latched message %d, want %d: the last 3 of 5", i, want)
+		}
+	}
+	large := make(chan int, 10)
+	f.subscribe(n, "large", ros.LatchedQoS(), func(raw []byte, _ time.Time) { large <- numberOf(raw) })
+	if i := Receive(f, "large latched message", large); i != 1 {
+		f.Fatalf("large latched message %d, want the last, 1", i)
+	}
+	old := make(chan int, 10)
+	for _, topic := range []string{"latched", "volatile"} { // volatile asked for, volatile offered
+		s := f.subscribe(n, topic, volatile, func(raw []byte, _ time.Time) { old <- numberOf(raw) })
+		Wait(f, "match", func() bool { return s.MatchedPublishers() == 1 })
+	}
+	// What comes afterwards comes after anything old would have.
+	for _, topic := range []string{"latched", "volatile"} {
+		p := f.advertise(n, topic, latched)
+		Wait(f, "match", func() bool { return p.MatchedSubscriptions() >= 1 })
+		f.publish(p, numbered(100, 0))
+		if i := Receive(f, "new message on "+topic, old); i != 100 {
+			f.Errorf("%s: a volatile subscription got the old message %d", topic, i)
+		}
+	}
+}
+
+func busyCallback(f *fixture) {
+	const depth, sent = 3, 50
+	f.peer(script{Echo: []endpoint{{Topic: "talk", Type: stringType, QoS: ros.QoS{Depth: sent}}}})
+	n := f.node("n")
+	entered, leave := make(chan struct{}, sent), make(chan struct{})
+	var slow []int
+	var calls atomic.Int64
+	s := f.subscribe(n, "talk_back", ros.QoS{Depth: depth}, func(raw []byte, _ time.Time) {
+		entered <- struct{}{}
+		<-leave
+		slow = append(slow, numberOf(raw))
+		calls.Add(1)
+	})
+	fast := make(chan int, sent)
+	f.subscribe(n, "talk_back", ros.QoS{Depth: sent}, func(raw []byte, _ time.Time) { fast <- numberOf(raw) })
+	p := f.advertise(n, "talk", ros.QoS{Depth: sent})
+	Wait(f, "match", func() bool { return p.MatchedSubscriptions() == 1 && s.MatchedPublishers() == 1 })
+	f.publish(p, numbered(0, 0))
+	Receive(f, "first callback", entered)
+	for i := 1; i < sent; i++ {
+		f.publish(p, numbered(i, 0))
+	}
+	for i := range sent {
+		if got := Receive(f, "message for the fast callback", fast); got != i {
+			f.Fatalf("fast callback got %d, want %d", got, i)
+		}
+	}
+	Wait(f, "drops are counted", func() bool { return s.Dropped() == sent-1-depth })
+	close(leave)
+	Wait(f, "the waiting messages are delivered", func() bool { return calls.Load() == 1+depth })
+	if want := []int{0, sent - 3, sent - 2, sent - 1}; !slices.Equal(slow, want) {
+		f.Errorf("slow callback got %v, want %v", slow, want)
+	}
+}
+
+func malformed(f *fixture) {
+	p := f.peer(script{Take: []endpoint{{Topic: "talk", Type: stringType, QoS: ros.DefaultQoS()}}})
+	n := f.node("n")
+	var decoded atomic.Int64
+	s, err := ros.Subscribe(n, "talk", ros.DefaultQoS(), func(*msgs.String, time.Time) { decoded.Add(1) })
+	if err != nil {
+		f.Fatal(err)
+	}
+	pub := f.advertise(n, "talk", ros.DefaultQoS())
+	Wait(f, "match", func() bool { return pub.MatchedSubscriptions() == 2 })
+	for _, bad := range [][]byte{nil, {0}, {0, 1, 0}, {0, 3, 0, 0, 1, 2, 3, 4}, {1, 1, 0, 0}, {0xff, 0xff, 0xff, 0xff, 0xff}} {
+		if pub.Publish(bad) == nil {
+			f.Errorf("% x was published as CDR", bad)
+		}
+	}
+	f.publish(pub, []byte{0, 1, 0, 0, 255, 255, 255, 255, 0}) // a string longer than the message
+	f.publish(pub, []byte{0, 1, 0, 0})
+	f.publish(pub, numbered(1, 0))
+	f.publish(pub, []byte{0, 0, 0, 0, 0, 0, 0, 1, 0}) // big endian
+	Wait(f, "the good messages come", func() bool { return decoded.Load() == 2 })
+	if s.Malformed() != 2 || s.Dropped() != 0 {
+		f.Errorf("%d malformed, %d dropped, want 2 and 0", s.Malformed(), s.Dropped())
+	}
+	Wait(f, "the peer gets all that look like CDR", func() bool { return p.ask().Taken == 4 })
+	for _, typ := range []string{"", "String", "std_msgs/String", "std_msgs/srv/String", "std_msgs/msg/"} {
+		if _, err := n.Advertise("x", typ, ros.DefaultQoS()); err == nil {
+			f.Errorf("type %q was accepted", typ)
+		}
+	}
+	if _, err := n.Subscribe("x", stringType, ros.QoS{}, func([]byte, time.Time) {}); err == nil {
+		f.Error("a QoS of depth 0 was accepted")
+	}
+}
+
+func lifespan(f *fixture) {
+	short := ros.QoS{Durability: ros.TransientLocal, Depth: 10, Lifespan: time.Millisecond}
+	f.peer(script{Publish: []endpoint{{Topic: "news", Type: stringType, QoS: short, Count: 3}}})
+	n := f.node("n")
+	got := make(chan int, 10)
+	began := time.Now()
+	Wait(f, "the lifespan passes", func() bool { return time.Since(began) > 10*short.Lifespan })
+	s := f.subscribe(n, "news", ros.QoS{Durability: ros.TransientLocal, Depth: 10}, func(raw []byte, _ time.Time) { got <- numberOf(raw) })
+	p := f.advertise(n, "news", ros.LatchedQoS())
+	Wait(f, "both publishers are matched", func() bool { return s.MatchedPublishers() == 2 })
+	f.publish(p, numbered(100, 0))
+	if i := Receive(f, "the fresh message", got); i != 100 {
+		f.Errorf("message %d arrived after its lifespan", i)
+	}
+}
+
+// stopped stops the process of a reliable subscriber and publishes far more than any buffer holds.
+func stopped(f *fixture) {
+	for i, qos := range []ros.QoS{
+		{Depth: 10}, {Durability: ros.TransientLocal, Depth: 10},
+	} {
+		topic := fmt.Sprintf("images%d", i) // not the last one's, whose dead reader is not given up yet
+		p := f.peer(script{Take: []endpoint{{Topic: topic, Type: stringType, QoS: qos}}})
+		n := f.node("n")
+		pub := f.advertise(n, topic, qos)
+		Wait(f, "match", func() bool { return pub.MatchedSubscriptions() == 1 })
+		if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+			f.Fatal(err)
+		}
+		image := numbered(0, 640*480*3)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for range 300 { // 276 MB
+				if err := pub.Publish(image); err != nil {
+					f.Error(err)
+					return
+				}
+			}
+		}()
+		Receive(f, "300 images are published to a stopped process", done)
+		if pub.MatchedSubscriptions() != 1 {
+			f.Error("the stopped process was given up before the end, so this shows nothing")
+		}
+		if err := p.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+			f.Fatal(err)
+		}
+		p.kill()
+		if err := pub.Close(); err != nil {
+			f.Error(err)
+		}
+	}
+}
