@@ -1,0 +1,141 @@
+// Package action stands between the model's tokens and the robot's units: the
+// bins of the action tokens, the data set's statistics, the gripper rule, the
+// robot state on its way in and the chunk on its way out.
+//
+// A [Codec] is made from a bundle, which it refuses where the statistics do not
+// fit the manifest. The units are those of the training data (rad and m on the
+// Cobot Magic); limits are not looked at here but in package control.
+package action
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/ddvla/ddvla/policy/bundle"
+)
+
+// Codec converts for one bundle. It is safe for concurrent use.
+type Codec struct {
+	rows, dims   int
+	rate         float64
+	names        []string
+	grippers     []*bundle.Gripper // nil where a column is no gripper
+	bins         Bins
+	action       scale
+	proprio      scale
+	proprioNames []string
+}
+
+// New reads the statistics of b and checks them against its manifest.
+func New(b *bundle.Bundle) (*Codec, error) {
+	s, err := LoadStatistics(b.Path(bundle.StatisticsFile), b.Manifest.Action.UnnormKey)
+	if err != nil {
+		return nil, fmt.Errorf("%w (manifest field action.unnorm_key)", err)
+	}
+	c, err := newCodec(&b.Manifest, s)
+	if err != nil {
+		return nil, fmt.Errorf("%w %s, data set %q: %w", ErrStatistics, b.Path(bundle.StatisticsFile), b.Manifest.Action.UnnormKey, err)
+	}
+	return c, nil
+}
+
+func newCodec(m *bundle.Manifest, s *Statistics) (*Codec, error) {
+	c := &Codec{rows: m.Action.Chunk, dims: len(m.Action.Dims), rate: m.Action.Rate, bins: NewBins(m.Tokens.Bins)}
+	for _, d := range m.Action.Dims {
+		c.names = append(c.names, d.Name)
+		c.grippers = append(c.grippers, d.Gripper)
+	}
+	var err error
+	if c.action, err = s.Action.scale("action", m.Action.Normalization, c.names); err != nil {
+		return nil, err
+	}
+	if m.Proprio == nil {
+		return c, nil
+	}
+	for _, d := range m.Proprio.Dims {
+		c.proprioNames = append(c.proprioNames, d.Name)
+	}
+	if s.Proprio == nil {
+		return nil, fmt.Errorf("no proprio statistics, but the manifest's proprio.dims names %d", len(c.proprioNames))
+	}
+	c.proprio, err = s.Proprio.scale("proprio", m.Action.Normalization, c.proprioNames)
+	return c, err
+}
+
+// Bins returns the quantisation of the action tokens.
+func (c *Codec) Bins() Bins { return c.bins }
+
+// Chunk turns the graph's `mean` or any other rows*dims values in [-1, 1] into
+// a chunk; Stamp and Confidence are the caller's to fill. A value that is not
+// finite or lies outside is an error: nothing the model can say gives it.
+func (c *Codec) Chunk(values []float32) (*Chunk, error) {
+	const rounding = 1e-5 // of a weighted mean of centres in float32
+	return c.chunk(len(values), func(i int) (float64, error) {
+		v := float64(values[i])
+		if !(math.Abs(v) <= 1+rounding) {
+			return 0, fmt.Errorf("is %v, must be in [-1, 1]", values[i])
+		}
+		return v, nil
+	})
+}
+
+// ChunkFromBins is [Codec.Chunk] for the centres of bins.
+func (c *Codec) ChunkFromBins(bins []int64) (*Chunk, error) {
+	return c.chunk(len(bins), func(i int) (float64, error) {
+		if bins[i] < 0 || bins[i] >= int64(c.bins.Len()) {
+			return 0, fmt.Errorf("is bin %d, must be in 0..%d", bins[i], c.bins.Len()-1)
+		}
+		return c.bins.Centre(int(bins[i])), nil
+	})
+}
+
+func (c *Codec) chunk(n int, value func(i int) (float64, error)) (*Chunk, error) {
+	if n != c.rows*c.dims {
+		return nil, fmt.Errorf("action chunk of %d values, the model's has %d rows of %d", n, c.rows, c.dims)
+	}
+	out := &Chunk{Rate: c.rate, Names: c.names, Dims: c.dims, Values: make([]float64, n)}
+	for i := range n {
+		v, err := value(i)
+		if err != nil {
+			return nil, fmt.Errorf("action chunk: row %d of %q %w", i/c.dims, c.names[i%c.dims], err)
+		}
+		v = c.action.robot(i%c.dims, v)
+		if g := c.grippers[i%c.dims]; g != nil {
+			v = opening(g, v)
+		}
+		out.Values[i] = v
+	}
+	return out, nil
+}
+
+// Encode appends to dst the bin of each value of whole rows in the data set's
+// units, as training data are tokenised. It is the inverse of
+// [Codec.ChunkFromBins] to half a bin, gripper columns aside: those are taken as
+// the data set has them, before the gripper rule.
+func (c *Codec) Encode(values []float64, dst []int64) ([]int64, error) {
+	if len(values)%c.dims != 0 {
+		return dst, fmt.Errorf("%d action values are no whole rows of %d", len(values), c.dims)
+	}
+	for i, v := range values {
+		if !finite(v) {
+			return dst, fmt.Errorf("action %q in row %d is %v", c.names[i%c.dims], i/c.dims, v)
+		}
+		dst = append(dst, int64(c.bins.Of(c.action.model(i%c.dims, v))))
+	}
+	return dst, nil
+}
+
+// NormaliseProprio appends to dst the robot state in the manifest's order,
+// scaled to [-1, 1] and clipped to it.
+func (c *Codec) NormaliseProprio(state []float64, dst []float32) ([]float32, error) {
+	if len(state) != len(c.proprioNames) {
+		return dst, fmt.Errorf("robot state has %d values, the model takes %d", len(state), len(c.proprioNames))
+	}
+	for i, v := range state {
+		if !finite(v) {
+			return dst, fmt.Errorf("robot state %q is %v", c.proprioNames[i], v)
+		}
+		dst = append(dst, float32(c.proprio.model(i, v)))
+	}
+	return dst, nil
+}

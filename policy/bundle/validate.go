@@ -1,0 +1,234 @@
+package bundle
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strings"
+)
+
+// Validate checks the manifest against itself and names the first field that
+// does not hold.
+func (m *Manifest) Validate() error {
+	if m.SchemaVersion != SchemaVersion {
+		return field("schema_version", "is %d, this program reads %d; export the checkpoint with this version", m.SchemaVersion, SchemaVersion)
+	}
+	for _, name := range []string{GraphFile, TokenizerFile, StatisticsFile} {
+		if _, ok := m.Files[name]; !ok {
+			return field("files", "does not list %s", name)
+		}
+	}
+	for _, name := range sortedKeys(m.Files) {
+		if !localName(name) || name == ManifestFile {
+			return field("files", "%q is not the name of a file in the bundle", name)
+		}
+		if !isSHA256.MatchString(m.Files[name]) {
+			return field("files", "%q has no sha256 in hex", name)
+		}
+	}
+	for _, check := range []func() error{
+		m.validateModel, m.validateTokens, m.validatePrompt, m.validateCameras, m.validateAction, m.validateProprio, m.validateDecode,
+	} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	if n := m.SequenceLength(m.Prompt.MaxTokens); n > m.Model.MaxSequence {
+		return field("model.max_sequence", "is %d, but cameras, proprio, %d prompt tokens and the chunk need %d", m.Model.MaxSequence, m.Prompt.MaxTokens, n)
+	}
+	return nil
+}
+
+var isSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// SequenceLength is the number of tokens the language model sees for a prompt
+// of p ids (BOS and the empty token included): vision, proprio, prompt, action
+// slots and stop.
+func (m *Manifest) SequenceLength(p int) int {
+	n := len(m.Cameras)*m.Model.PatchesPerImage + p + m.Action.Tokens() + 1
+	if m.Proprio != nil {
+		n++
+	}
+	return n
+}
+
+func (m *Manifest) validateModel() error {
+	d := m.Model
+	for _, v := range []struct {
+		name string
+		n    int
+	}{
+		{"hidden", d.Hidden}, {"layers", d.Layers}, {"heads", d.Heads}, {"image_size", d.ImageSize},
+		{"patches_per_image", d.PatchesPerImage}, {"max_sequence", d.MaxSequence},
+	} {
+		if v.n <= 0 {
+			return field("model."+v.name, "is %d, must be positive", v.n)
+		}
+	}
+	switch d.Attention {
+	case Bidirectional, Prefix, Causal:
+	default:
+		return field("model.attention", "is %q, must be bidirectional, prefix or causal", d.Attention)
+	}
+	switch d.Vocabulary {
+	case ActionVocabulary, FullVocabulary:
+	default:
+		return field("model.vocabulary", "is %q, must be action or full", d.Vocabulary)
+	}
+	return nil
+}
+
+func (m *Manifest) validateTokens() error {
+	t := m.Tokens
+	if t.Bins < 2 {
+		return field("tokens.bins", "is %d, must be at least 2", t.Bins)
+	}
+	if t.ActionTokenBase < int64(t.Bins) {
+		return field("tokens.action_token_base", "is %d, must be at least the %d bins", t.ActionTokenBase, t.Bins)
+	}
+	first := t.ActionTokenBase - int64(t.Bins)
+	for _, v := range []struct {
+		name string
+		id   int64
+	}{{"bos", t.BOS}, {"empty", t.Empty}, {"stop", t.Stop}, {"mask", t.Mask}} {
+		if v.id < 0 {
+			return field("tokens."+v.name, "is %d, must not be negative", v.id)
+		}
+		if v.id >= first && v.id < t.ActionTokenBase {
+			return field("tokens."+v.name, "is %d, which is an action token (%d..%d)", v.id, first, t.ActionTokenBase-1)
+		}
+	}
+	return nil
+}
+
+func (m *Manifest) validatePrompt() error {
+	if strings.Count(m.Prompt.Template, "{instruction}") != 1 {
+		return field("prompt.template", "must hold {instruction} once, is %q", m.Prompt.Template)
+	}
+	if m.Prompt.MaxTokens < 2 {
+		return field("prompt.max_tokens", "is %d, must be at least 2", m.Prompt.MaxTokens)
+	}
+	return nil
+}
+
+func (m *Manifest) validateCameras() error {
+	if len(m.Cameras) == 0 {
+		return field("cameras", "is empty")
+	}
+	seen := map[string]bool{}
+	for i, c := range m.Cameras {
+		at := func(name, format string, args ...any) error {
+			return field(fmt.Sprintf("cameras[%d] %q %s", i, c.Name, name), format, args...)
+		}
+		switch {
+		case !isName.MatchString(c.Name):
+			return at("name", "must be letters, digits and underscores")
+		case seen[c.Name]:
+			return at("name", "is used twice")
+		case c.Rotation != 0 && c.Rotation != 180:
+			return at("rotation", "is %d, must be 0 or 180", c.Rotation)
+		case c.JPEGQuality < 0 || c.JPEGQuality > 100:
+			return at("jpeg_quality", "is %d, must be 0 (none) or 1..100", c.JPEGQuality)
+		case !(c.CropArea > 0 && c.CropArea <= 1):
+			return at("crop_area", "is %g, must be in (0, 1]", c.CropArea)
+		case c.Resize.Width != m.Model.ImageSize || c.Resize.Height != m.Model.ImageSize:
+			return at("resize", "is %dx%d, but model.image_size is %d", c.Resize.Width, c.Resize.Height, m.Model.ImageSize)
+		}
+		if err := c.Resize.validate(); err != nil {
+			return at("resize", "%v", err)
+		}
+		if c.PreResize != nil {
+			if err := c.PreResize.validate(); err != nil {
+				return at("pre_resize", "%v", err)
+			}
+		}
+		seen[c.Name] = true
+	}
+	return nil
+}
+
+var isName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*$`)
+
+func (r Resize) validate() error {
+	if r.Width <= 0 || r.Height <= 0 || r.Width > 1<<14 || r.Height > 1<<14 {
+		return fmt.Errorf("size %dx%d is not a picture's", r.Width, r.Height)
+	}
+	if r.Filter != Lanczos3 && r.Filter != Bicubic {
+		return fmt.Errorf("filter is %q, must be lanczos3 or bicubic", r.Filter)
+	}
+	return nil
+}
+
+func (m *Manifest) validateAction() error {
+	a := m.Action
+	if a.Chunk <= 0 {
+		return field("action.chunk", "is %d, must be positive", a.Chunk)
+	}
+	if !(a.Rate > 0) || math.IsInf(a.Rate, 0) {
+		return field("action.action_rate", "is %g Hz, must be positive; it is the time base the policy was trained at and has no default", a.Rate)
+	}
+	if a.Normalization != Bounds && a.Normalization != BoundsQ99 {
+		return field("action.normalization", "is %q, must be bounds or bounds_q99", a.Normalization)
+	}
+	if a.UnnormKey == "" {
+		return field("action.unnorm_key", "is empty")
+	}
+	if len(a.Dims) == 0 {
+		return field("action.dims", "is empty")
+	}
+	seen := map[string]bool{}
+	for i, d := range a.Dims {
+		at := func(name, format string, args ...any) error {
+			return field(fmt.Sprintf("action.dims[%d] %q %s", i, d.Name, name), format, args...)
+		}
+		switch {
+		case !isName.MatchString(d.Name):
+			return at("name", "must be letters, digits and underscores")
+		case seen[d.Name]:
+			return at("name", "is used twice")
+		case d.Space != Joint && d.Space != JointDelta && d.Space != EEDelta:
+			return at("space", "is %q, must be joint, joint_delta or ee_delta", d.Space)
+		case d.Arm != "left" && d.Arm != "right" && d.Arm != "base":
+			return at("arm", "is %q, must be left, right or base", d.Arm)
+		}
+		if g := d.Gripper; g != nil {
+			switch {
+			case g.Mode != GripperMetres && g.Mode != GripperNormalised && g.Mode != GripperBinary:
+				return at("gripper.mode", "is %q, must be metres, normalised or binary", g.Mode)
+			case !(g.Close >= 0 && g.Open > g.Close && g.Open < 1):
+				return at("gripper", "close %g m and open %g m must hold 0 <= close < open < 1", g.Close, g.Open)
+			}
+		}
+		seen[d.Name] = true
+	}
+	return nil
+}
+
+func (m *Manifest) validateProprio() error {
+	if m.Proprio == nil {
+		return nil
+	}
+	if len(m.Proprio.Dims) == 0 {
+		return field("proprio.dims", "is empty; leave proprio out where the model takes none")
+	}
+	for i, d := range m.Proprio.Dims {
+		if !isName.MatchString(d.Name) {
+			return field(fmt.Sprintf("proprio.dims[%d] %q name", i, d.Name), "must be letters, digits and underscores")
+		}
+	}
+	return nil
+}
+
+func (m *Manifest) validateDecode() error {
+	if m.Decode.Rounds < 1 || m.Decode.Rounds > 64 {
+		return field("decode.rounds", "is %d, must be 1..64", m.Decode.Rounds)
+	}
+	if m.Decode.Preset == "" {
+		return field("decode.preset", "is empty")
+	}
+	return nil
+}
+
+func field(name, format string, args ...any) error {
+	return fmt.Errorf("%w field %s %s", ErrManifest, name, fmt.Sprintf(format, args...))
+}

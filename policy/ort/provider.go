@@ -1,0 +1,55 @@
+package ort
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	onnxruntime "github.com/yalue/onnxruntime_go"
+)
+
+// ErrProvider says that the execution provider asked for cannot be had.
+var ErrProvider = errors.New("execution provider cannot be used")
+
+// appendProvider adds the configured provider. TensorRT leaves what it cannot
+// do to CUDA, which is therefore appended too.
+func (r *Runtime) appendProvider(o *onnxruntime.SessionOptions) error {
+	var err error
+	switch r.config.Provider {
+	case CUDA:
+		err = r.appendCUDA(o)
+	case TensorRT:
+		if err = r.appendTensorRT(o); err == nil {
+			err = r.appendCUDA(o)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("onnxruntime: %w: %s: %w; install the GPU build of ONNX Runtime %s with the CUDA libraries it names where %s lies, or set runtime.provider to cpu",
+			ErrProvider, r.config.Provider, err, r.library.version, r.library.path)
+	}
+	return nil
+}
+
+func (r *Runtime) appendCUDA(o *onnxruntime.SessionOptions) error {
+	p, err := onnxruntime.NewCUDAProviderOptions()
+	if err != nil {
+		return err
+	}
+	err = p.Update(map[string]string{"device_id": strconv.Itoa(r.config.Device)})
+	if err == nil {
+		err = o.AppendExecutionProviderCUDA(p)
+	}
+	return errors.Join(err, p.Destroy())
+}
+
+func (r *Runtime) appendTensorRT(o *onnxruntime.SessionOptions) error {
+	p, err := onnxruntime.NewTensorRTProviderOptions()
+	if err != nil {
+		return err
+	}
+	err = p.Update(map[string]string{"device_id": strconv.Itoa(r.config.Device)})
+	if err == nil {
+		err = o.AppendExecutionProviderTensorRT(p)
+	}
+	return errors.Join(err, p.Destroy())
+}

@@ -1,0 +1,313 @@
+// Package policy turns an observation (camera pictures, joint positions, a
+// written instruction) into an action chunk in robot units. It knows nothing of
+// ROS. Its parts are packages of their own: bundle (what a model is), vision,
+// text and action (the model's inputs and outputs), decode (how tokens are
+// unmasked) and ort (the graph that does it); Policy runs them in order and says
+// how long each took.
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ddvla/ddvla/policy/action"
+	"github.com/ddvla/ddvla/policy/bundle"
+	"github.com/ddvla/ddvla/policy/decode"
+	"github.com/ddvla/ddvla/policy/ort"
+	"github.com/ddvla/ddvla/policy/text"
+	"github.com/ddvla/ddvla/policy/vision"
+)
+
+// Image is one camera's picture: raw pixels, or a compressed file where
+// Compressed is not nil. The bytes are read only during Infer.
+type Image struct {
+	Raw        vision.Raw
+	Compressed []byte // JPEG or PNG
+}
+
+// Observation is what the robot sees and feels at one moment.
+type Observation struct {
+	// Stamp is when it was seen; the chunk carries it.
+	Stamp time.Time
+	// Images are in the manifest's camera order.
+	Images []Image
+	// Proprio is the robot's state in the manifest's order and units (rad, m).
+	// Its length is not looked at when the model takes none.
+	Proprio []float64
+	// Instruction is the operator's text.
+	Instruction string
+}
+
+// Timings says how long the parts of one inference took.
+type Timings struct {
+	Preprocess time.Duration // pictures, tokens, proprio, decoding inputs
+	Inference  time.Duration // the graph, all rounds
+	Decode     time.Duration // bins to robot units, checks
+}
+
+// Result is one inference's outcome.
+type Result struct {
+	Chunk   *action.Chunk
+	Prompt  string // the text that was tokenised
+	Rounds  int    // denoising rounds that ran
+	Timings Timings
+}
+
+// Options say how a policy runs.
+type Options struct {
+	Runtime ort.Config
+	// Decode is used until SetDecode changes it; nil takes the manifest's.
+	Decode *decode.Params
+	// Seed starts the noise of the decoding; the same seed and observations
+	// give the same chunks.
+	Seed uint64
+	// Logger may be nil.
+	Logger *zap.Logger
+}
+
+// ErrConfidence marks chunks that the model itself shows to be no decision, such
+// as those decoded from NaN logits.
+var ErrConfidence = decode.ErrConfidence
+
+// Policy runs one bundle. Infer must not run twice at the same time; SetDecode
+// may be called at any time.
+type Policy struct {
+	bundle    *bundle.Bundle
+	cameras   []*vision.Pipeline
+	tokenizer *text.Tokenizer
+	codec     *action.Codec
+	runtime   *ort.Runtime
+	fused     *ort.Fused
+	log       *zap.Logger
+
+	mu     sync.Mutex
+	params decode.Params
+
+	noise  *decode.Noise
+	inputs ort.FusedInputs
+}
+
+// Open loads and checks a bundle and its graph. Close frees them.
+func Open(ctx context.Context, dir string, options Options) (p *Policy, err error) {
+	log := options.Logger
+	if log == nil {
+		log = zap.NewNop()
+	}
+	start := time.Now()
+	phase := func(name string) {
+		log.Info("policy loading", zap.String("phase", name), zap.Duration("after", time.Since(start)))
+	}
+	b, err := bundle.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	phase("bundle verified")
+	p = &Policy{bundle: b, log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Close())
+			p = nil
+		}
+	}()
+	m := &b.Manifest
+	p.params = decode.Params{Preset: decode.Preset(m.Decode.Preset), Rounds: m.Decode.Rounds}
+	if options.Decode != nil {
+		p.params = *options.Decode
+	}
+	if err := p.params.Validate(); err != nil {
+		return p, fmt.Errorf("bundle %s: %w", dir, err)
+	}
+	for _, c := range m.Cameras {
+		pipeline, err := vision.New(c)
+		if err != nil {
+			return p, fmt.Errorf("bundle %s: %w", dir, err)
+		}
+		p.cameras = append(p.cameras, pipeline)
+	}
+	if p.codec, err = action.New(b); err != nil {
+		return p, err
+	}
+	if p.tokenizer, err = text.Open(b.Path(bundle.TokenizerFile), m.Prompt, m.Tokens); err != nil {
+		return p, fmt.Errorf("bundle %s: %w", dir, err)
+	}
+	phase("preprocessing ready")
+	if p.runtime, err = ort.Open(options.Runtime); err != nil {
+		return p, err
+	}
+	phase("runtime " + p.runtime.Version())
+	if p.fused, err = p.runtime.Fused(b); err != nil {
+		return p, err
+	}
+	phase("graph loaded")
+	p.noise = decode.NewNoise(options.Seed)
+	s := m.Model.ImageSize
+	p.inputs.Images = make([]uint8, len(m.Cameras)*s*s*3)
+	if ctx.Err() != nil {
+		return p, ctx.Err()
+	}
+	return p, nil
+}
+
+// Close frees the graph, the runtime and the pictures' buffers.
+func (p *Policy) Close() error {
+	var errs []error
+	if p.fused != nil {
+		errs = append(errs, p.fused.Close())
+	}
+	if p.runtime != nil {
+		errs = append(errs, p.runtime.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Manifest describes the model.
+func (p *Policy) Manifest() *bundle.Manifest { return &p.bundle.Manifest }
+
+// Codec converts between bins and robot units.
+func (p *Policy) Codec() *action.Codec { return p.codec }
+
+// Decode returns the decoding parameters of the next inference.
+func (p *Policy) Decode() decode.Params {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.params
+}
+
+// SetDecode changes the decoding from the next inference on.
+func (p *Policy) SetDecode(params decode.Params) error {
+	if err := params.Validate(); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.params = params
+	return nil
+}
+
+// CheckInstruction reports whether an instruction can be given to the model:
+// not empty, and not longer than the prompt the bundle allows.
+func (p *Policy) CheckInstruction(instruction string) error {
+	_, _, err := p.tokenizer.Prompt(instruction)
+	return err
+}
+
+// Warm runs one inference on grey pictures and the zero pose, so that the first real one is not slowed by allocation or kernel
+// selection. Its result is thrown away, after the checks that every one passes.
+func (p *Policy) Warm(ctx context.Context) error {
+	m := p.Manifest()
+	s := m.Model.ImageSize
+	o := Observation{Stamp: time.Unix(0, 1), Instruction: "wait"}
+	if m.Proprio != nil {
+		o.Proprio = make([]float64, len(m.Proprio.Dims)) // clipped into the statistics' range
+	}
+	grey := make([]byte, s*s*3)
+	for i := range grey {
+		grey[i] = 128
+	}
+	for range m.Cameras {
+		o.Images = append(o.Images, Image{Raw: vision.Raw{Encoding: "rgb8", Width: s, Height: s, Step: 3 * s, Data: grey}})
+	}
+	_, err := p.Infer(ctx, &o)
+	return err
+}
+
+// Infer decodes a chunk. When ctx ends the running graph is terminated.
+func (p *Policy) Infer(ctx context.Context, o *Observation) (*Result, error) {
+	start := time.Now()
+	r := &Result{}
+	inputs, err := p.prepare(o, r)
+	if err != nil {
+		return nil, err
+	}
+	prepared := time.Now()
+	r.Timings.Preprocess = prepared.Sub(start)
+
+	// Drawing noise takes longer than preparing a picture, so the next chunk's is
+	// drawn while the graph works on this one.
+	drawn := make(chan struct{})
+	go func() {
+		defer close(drawn)
+		p.noise.Draw(p.Decode(), 1, p.Manifest().Action.Tokens(), p.Manifest().Tokens.Bins)
+	}()
+	outputs, err := p.fused.Run(ctx, inputs)
+	<-drawn
+	if err != nil {
+		return nil, fmt.Errorf("inference: %w", err)
+	}
+	inferred := time.Now()
+	r.Timings.Inference = inferred.Sub(prepared)
+
+	if r.Chunk, err = p.chunk(o, inputs, outputs); err != nil {
+		return nil, err
+	}
+	r.Rounds = outputs.Rounds
+	r.Timings.Decode = time.Since(inferred)
+	return r, nil
+}
+
+// prepare fills the graph's inputs.
+func (p *Policy) prepare(o *Observation, r *Result) (*ort.FusedInputs, error) {
+	m, in := p.Manifest(), &p.inputs
+	if len(o.Images) != len(p.cameras) {
+		return nil, fmt.Errorf("%d images, the model takes %d", len(o.Images), len(p.cameras))
+	}
+	ids, prompt, err := p.tokenizer.Prompt(o.Instruction)
+	if err != nil {
+		return nil, err
+	}
+	r.Prompt = prompt
+	in.PromptIDs = ids
+	if m.Proprio != nil {
+		if in.Proprio, err = p.codec.NormaliseProprio(o.Proprio, in.Proprio[:0]); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.pictures(o.Images); err != nil {
+		return nil, err
+	}
+	l := m.Action.Tokens()
+	if in.Inputs, err = p.Decode().Inputs([]int{l}, l, m.Tokens.Bins, p.noise); err != nil {
+		return nil, err
+	}
+	return in, nil
+}
+
+// pictures runs the cameras' pipelines at the same time.
+func (p *Policy) pictures(images []Image) error {
+	s := p.Manifest().Model.ImageSize
+	size := s * s * 3
+	errs := make([]error, len(images))
+	var wg sync.WaitGroup
+	for i := range images {
+		wg.Go(func() {
+			dst := p.inputs.Images[i*size : (i+1)*size]
+			if images[i].Compressed != nil {
+				errs[i] = p.cameras[i].Compressed(images[i].Compressed, dst)
+			} else {
+				errs[i] = p.cameras[i].Raw(images[i].Raw, dst)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// chunk turns the graph's outputs into robot units and refuses what is no
+// decision.
+func (p *Policy) chunk(o *Observation, in *ort.FusedInputs, out *ort.FusedOutputs) (*action.Chunk, error) {
+	if err := decode.CheckConfidence(out.Confidence, in.Inputs); err != nil {
+		return nil, err
+	}
+	c, err := p.codec.Chunk(out.Mean)
+	if err != nil {
+		return nil, err
+	}
+	c.Stamp = o.Stamp
+	c.Confidence = append([]float32(nil), out.Confidence...)
+	return c, c.Validate()
+}

@@ -1,0 +1,313 @@
+package weights
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ddvla/ddvla/weights/safetensors"
+)
+
+// ErrConfig says that a checkpoint's config.json or preprocessor_config.json
+// describes no network that can be exported; the error names the field.
+var ErrConfig = errors.New("configuration")
+
+// maxJSON bounds the JSON files of a checkpoint. dataset_statistics.json of the
+// largest data mixtures has below 1 MB.
+const maxJSON = 32 << 20
+
+// config is what is read of config.json. Pointers tell a missing key from zero;
+// what the published text_config leaves out has transformers' defaults for
+// LlamaConfig.
+type config struct {
+	TimmModelIDs  []string `json:"timm_model_ids"`
+	TimmModelArgs []struct {
+		NumHeads int `json:"num_heads"`
+	} `json:"timm_model_args"`
+	ImageSizes      []int  `json:"image_sizes"`
+	PadToMultipleOf int64  `json:"pad_to_multiple_of"`
+	PadTokenID      *int64 `json:"pad_token_id"`
+	MaskTokenID     *int64 `json:"mask_token_id"`
+	ActionBins      *int   `json:"n_action_bins"`
+	Text            struct {
+		VocabSize    int64           `json:"vocab_size"`
+		Heads        *int            `json:"num_attention_heads"`
+		KeyHeads     *int            `json:"num_key_value_heads"`
+		Epsilon      *float64        `json:"rms_norm_eps"`
+		RopeTheta    *float64        `json:"rope_theta"`
+		RopeScaling  json.RawMessage `json:"rope_scaling"`
+		MaxPositions *int            `json:"max_position_embeddings"`
+		Act          *string         `json:"hidden_act"`
+		Tied         bool            `json:"tie_word_embeddings"`
+		Bias         bool            `json:"attention_bias"`
+		EOS          *int64          `json:"eos_token_id"`
+		BOS          *int64          `json:"bos_token_id"`
+	} `json:"text_config"`
+}
+
+// preprocessor is what is read of preprocessor_config.json: mean and standard
+// deviation of each tower's image normalisation, as stored.
+type preprocessor struct {
+	Normalize []struct {
+		Mean []float32 `json:"mean"`
+		Std  []float32 `json:"std"`
+	} `json:"tvf_normalize_params"`
+}
+
+func readJSON(path string, into any) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxJSON+1))
+	if err != nil {
+		return err
+	}
+	if len(raw) > maxJSON {
+		return fmt.Errorf("%s: larger than %d bytes", path, maxJSON)
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// checkpoint is an opened checkpoint directory.
+type checkpoint struct {
+	dir     string
+	tensors tensorSource
+	config  config
+	images  preprocessor
+	files   []string // that were read, beside dir
+	readers []*safetensors.Reader
+}
+
+const (
+	configFile       = "config.json"
+	preprocessorFile = "preprocessor_config.json"
+	proprioFile      = "proprio_projector.safetensors"
+)
+
+func openCheckpoint(dir string) (_ *checkpoint, err error) {
+	c := &checkpoint{dir: dir, tensors: tensorSource{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("checkpoint %s: %w", dir, err), c.Close())
+		}
+	}()
+	if err := readJSON(filepath.Join(dir, configFile), &c.config); err != nil {
+		return nil, err
+	}
+	if err := readJSON(filepath.Join(dir, preprocessorFile), &c.images); err != nil {
+		return nil, err
+	}
+	c.files = []string{configFile, preprocessorFile}
+	main, err := safetensors.OpenDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.take(main, ""); err != nil {
+		return nil, err
+	}
+	proprio, err := safetensors.Open(filepath.Join(dir, proprioFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return c, nil
+	} else if err != nil {
+		return nil, err
+	}
+	return c, c.take(proprio, proprioPrefix)
+}
+
+func (c *checkpoint) take(r *safetensors.Reader, prefix string) error {
+	c.readers = append(c.readers, r)
+	for _, path := range r.Files() {
+		c.files = append(c.files, filepath.Base(path))
+	}
+	return c.tensors.add(r, prefix)
+}
+
+// Close closes the weight files.
+func (c *checkpoint) Close() error {
+	var errs []error
+	for _, r := range c.readers {
+		errs = append(errs, r.Close())
+	}
+	c.readers = nil
+	return errors.Join(errs...)
+}
+
+// network derives the architecture: widths and depths from tensor shapes, the
+// rest from the configuration.
+func (c *checkpoint) network(images, slots int) (*network, error) {
+	dino, err := dinov2(c.tensors, &c.config)
+	if err != nil {
+		return nil, err
+	}
+	sig, err := siglip(c.tensors, &c.config)
+	if err != nil {
+		return nil, err
+	}
+	if dino.patch != sig.patch || dino.image != sig.image {
+		return nil, fmt.Errorf("%w: the towers cut images of %d and %d pixels into patches of %d and %d; they must be alike",
+			ErrConfig, dino.image, sig.image, dino.patch, sig.patch)
+	}
+	if len(c.images.Normalize) != 2 {
+		return nil, fmt.Errorf("%w: %s tvf_normalize_params has %d entries, needs one for each of the two towers",
+			ErrConfig, preprocessorFile, len(c.images.Normalize))
+	}
+	for i, v := range []*vit{dino, sig} {
+		p := c.images.Normalize[i]
+		if len(p.Mean) != 3 || len(p.Std) != 3 || !(slices.Min(p.Std) > 0) {
+			return nil, fmt.Errorf("%w: %s tvf_normalize_params[%d] needs three means and three positive std", ErrConfig, preprocessorFile, i)
+		}
+		v.mean, v.std = [3]float32(p.Mean), [3]float32(p.Std)
+	}
+	model, tokens, err := c.llama()
+	if err != nil {
+		return nil, err
+	}
+	n := &network{
+		dino: dino, siglip: sig, llama: model, tokens: tokens, images: images, slots: slots,
+		projector: &projector{vision: dino.dim + sig.dim, inner: c.tensors.dim("projector.fc1.weight", 0), hidden: model.hidden},
+	}
+	if c.tensors.has(proprioPrefix + "fc1.weight") {
+		n.proprio = &proprioProjector{dims: c.tensors.dim(proprioPrefix+"fc1.weight", 1), hidden: model.hidden}
+	}
+	if err := c.tensors.compare(n.inventory()); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// llama reads the language model's sizes and refuses what the graph does not
+// build: grouped keys, scaled RoPE, tied embeddings, biases.
+func (c *checkpoint) llama() (*llama, tokenIDs, error) {
+	text := c.config.Text
+	l := &llama{
+		rows: c.tensors.dim(embedName, 0), hidden: c.tensors.dim(embedName, 1),
+		layers: c.tensors.depth(layersName), intermediate: c.tensors.dim(layersName+"0.mlp.gate_proj.weight", 0),
+		heads: value(text.Heads, 32), epsilon: float32(value(text.Epsilon, 1e-6)),
+		ropeTheta: value(text.RopeTheta, 10000), maxPositions: value(text.MaxPositions, 2048),
+	}
+	ids := tokenIDs{
+		base: int64(l.rows) - c.config.PadToMultipleOf, bins: value(c.config.ActionBins, 256), stop: value(text.EOS, 2),
+	}
+	ids.mask = value(c.config.MaskTokenID, ids.base+1)
+	refuse := func(field, format string, args ...any) (*llama, tokenIDs, error) {
+		return nil, ids, fmt.Errorf("%w: %s %s %s", ErrConfig, configFile, field, fmt.Sprintf(format, args...))
+	}
+	switch {
+	case l.rows == 0 || l.layers == 0 || l.hidden == 0 || l.intermediate == 0:
+		return nil, ids, fmt.Errorf("%w: there is no language model: %s or %s0.* is absent or not a matrix", ErrTensors, embedName, layersName)
+	case text.VocabSize != 0 && text.VocabSize != int64(l.rows):
+		return refuse("text_config.vocab_size", "is %d, but %s has %d rows", text.VocabSize, embedName, l.rows)
+	case l.heads <= 0 || l.hidden%(2*l.heads) != 0:
+		return refuse("text_config.num_attention_heads", "is %d, which does not divide hidden %d into even parts", l.heads, l.hidden)
+	case value(text.KeyHeads, l.heads) != l.heads:
+		return refuse("text_config.num_key_value_heads", "is %d, must equal the %d attention heads", *text.KeyHeads, l.heads)
+	case value(text.Act, "silu") != "silu":
+		return refuse("text_config.hidden_act", "is %q, must be silu", *text.Act)
+	case len(text.RopeScaling) > 0 && string(text.RopeScaling) != "null":
+		return refuse("text_config.rope_scaling", "is %s, must be absent", text.RopeScaling)
+	case text.Tied:
+		return refuse("text_config.tie_word_embeddings", "is true, must be false")
+	case text.Bias:
+		return refuse("text_config.attention_bias", "is true, must be false")
+	case !(l.epsilon > 0 && l.epsilon < 1):
+		return refuse("text_config.rms_norm_eps", "is %g", l.epsilon)
+	case !(l.ropeTheta >= 1 && l.ropeTheta <= 1e9):
+		return refuse("text_config.rope_theta", "is %g", l.ropeTheta)
+	case l.maxPositions < 1 || l.maxPositions > 1<<17:
+		return refuse("text_config.max_position_embeddings", "is %d", l.maxPositions)
+	case c.config.PadToMultipleOf < 2 || ids.base < 1:
+		return refuse("pad_to_multiple_of", "is %d; it is the number of padding rows at the end of the vocabulary (%d rows)", c.config.PadToMultipleOf, l.rows)
+	case ids.bins < 2 || int64(ids.bins) > ids.base:
+		return refuse("n_action_bins", "is %d, must be 2..%d", ids.bins, ids.base)
+	case ids.mask < ids.base || ids.mask >= int64(l.rows):
+		return refuse("mask_token_id", "is %d, must be one of the padding rows %d..%d; elsewhere it collides with a word or an action",
+			ids.mask, ids.base, l.rows-1)
+	case ids.stop < 0 || ids.stop >= ids.base-int64(ids.bins):
+		return refuse("text_config.eos_token_id", "is %d, which is no word", ids.stop)
+	}
+	return l, ids, nil
+}
+
+// publishedViT holds what no tensor shape tells: the heads, and how many blocks
+// there are in the whole tower.
+var publishedViT = map[string]struct{ heads, depth int }{dinoID: {16, 24}, siglipID: {16, 27}}
+
+// newViT reads what both towers have in common. number is the tower's place in
+// config.json.
+func newViT(t tensorSource, c *config, number int, prefix string) (*vit, error) {
+	v := &vit{
+		prefix: prefix, dim: t.dim(prefix+"pos_embed", 2), depth: t.depth(prefix + "blocks."),
+		mlp: t.dim(prefix+"blocks.0.mlp.fc1.weight", 0), patch: t.dim(prefix+"patch_embed.proj.weight", 2),
+	}
+	if len(c.TimmModelIDs) <= number || len(c.ImageSizes) <= number {
+		return nil, fmt.Errorf("%w: %s timm_model_ids and image_sizes need two entries, one for each tower", ErrConfig, configFile)
+	}
+	v.image = c.ImageSizes[number]
+	id := c.TimmModelIDs[number]
+	if known, ok := publishedViT[id]; ok {
+		v.heads = known.heads
+		if v.depth != known.depth {
+			return nil, fmt.Errorf("%w: %s has %d blocks, %s has %d; the last one tells which block the features come from", ErrTensors, prefix, v.depth, id, known.depth)
+		}
+	} else if len(c.TimmModelArgs) > number {
+		v.heads = c.TimmModelArgs[number].NumHeads
+	}
+	switch {
+	case v.dim == 0 || v.mlp == 0 || v.patch == 0 || v.depth < 2:
+		return nil, fmt.Errorf("%w: %s is not a vision tower: %d blocks; pos_embed, patch_embed.proj.weight and blocks.0.mlp.fc1.weight tell its sizes",
+			ErrTensors, prefix, v.depth)
+	case v.heads <= 0 || v.dim%v.heads != 0:
+		return nil, fmt.Errorf("%w: %s timm_model_args[%d].num_heads is %d for width %d; %q is no published tower, so it must be given",
+			ErrConfig, configFile, number, v.heads, v.dim, id)
+	case v.image <= 0 || v.image%v.patch != 0:
+		return nil, fmt.Errorf("%w: %s image_sizes[%d] is %d, not a multiple of the patches' %d pixels", ErrConfig, configFile, number, v.image, v.patch)
+	}
+	return v, nil
+}
+
+func value[T any](p *T, otherwise T) T {
+	if p == nil {
+		return otherwise
+	}
+	return *p
+}
+
+func (s tensorSource) has(name string) bool { _, ok := s[name]; return ok }
+
+// dim returns a dimension of a tensor, 0 where there is none.
+func (s tensorSource) dim(name string, axis int) int {
+	t, ok := s[name]
+	if !ok || axis >= len(t.Shape) || t.Shape[axis] > 1<<30 {
+		return 0
+	}
+	return int(t.Shape[axis])
+}
+
+// depth counts the numbered modules after prefix by the highest number.
+func (s tensorSource) depth(prefix string) int {
+	depth := 0
+	for name := range s {
+		rest, ok := strings.CutPrefix(name, prefix)
+		if !ok {
+			continue
+		}
+		number, _, _ := strings.Cut(rest, ".")
+		// A number beyond any real depth shows as left over, not as a huge list
+		// of missing tensors.
+		if n, err := strconv.Atoi(number); err == nil && n >= 0 && n < 1000 {
+			depth = max(depth, n+1)
+		}
+	}
+	return depth
+}

@@ -1,0 +1,358 @@
+package weights
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ddvla/ddvla/policy/bundle"
+	"github.com/ddvla/ddvla/weights/safetensors"
+)
+
+// copied is a sample whose files a test may change.
+func copied(t *testing.T, number int) sample {
+	t.Helper()
+	s := references(t)[number]
+	to := t.TempDir()
+	if err := os.CopyFS(to, os.DirFS(s.dir)); err != nil {
+		t.Fatal(err)
+	}
+	s.dir = to
+	return s
+}
+
+func files(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	all := map[string][]byte{}
+	err := fs.WalkDir(os.DirFS(dir), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		all[path], err = os.ReadFile(filepath.Join(dir, path))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestExportTwiceGivesTheSameBytes(t *testing.T) {
+	s := references(t)[0]
+	first, second := files(t, s.export(t).Dir), files(t, s.export(t).Dir)
+	if len(first) != 6 || len(second) != len(first) {
+		t.Errorf("%d and %d files, want 6", len(first), len(second))
+	}
+	for name := range first {
+		if !bytes.Equal(first[name], second[name]) {
+			t.Errorf("%s differs", name)
+		}
+	}
+	statistics, err := os.ReadFile(filepath.Join(s.dir, bundle.StatisticsFile))
+	if err != nil || !bytes.Equal(first[bundle.StatisticsFile], statistics) {
+		t.Errorf("%s was changed (%v)", bundle.StatisticsFile, err)
+	}
+}
+
+// The manifest says what the checkpoint is, and where each value came from.
+func TestManifest(t *testing.T) {
+	s := references(t)[0]
+	m := s.export(t).Manifest
+	if m.Model.Hidden != 40 || m.Model.Layers != 3 || m.Model.Heads != 2 || m.Model.ImageSize != 28 || m.Model.PatchesPerImage != 16 {
+		t.Errorf("model %+v", m.Model)
+	}
+	want := bundle.Tokens{BOS: 1, Empty: m.Tokens.Empty, Stop: 2, Pad: 1024, Mask: 1025, ActionTokenBase: 1024, Bins: 256}
+	if m.Tokens != want || m.Tokens.Empty <= 2 {
+		t.Errorf("tokens %+v", m.Tokens)
+	}
+	if m.Action.UnnormKey != "random" || m.Action.Tokens() != 21 || len(m.Proprio.Dims) != 5 {
+		t.Errorf("action %+v, proprio %+v", m.Action, m.Proprio)
+	}
+	var read []string
+	for name := range m.Source.Files {
+		read = append(read, name)
+	}
+	slices.Sort(read)
+	if got := fmt.Sprint(read); got != "[config.json dataset_statistics.json model-00001-of-00003.safetensors model-00002-of-00003.safetensors "+
+		"model-00003-of-00003.safetensors model.safetensors.index.json preprocessor_config.json proprio_projector.safetensors tokenizer.model]" {
+		t.Errorf("source files %s", got)
+	}
+}
+
+func TestDefaultsAreTheCobotMagic(t *testing.T) {
+	o := Defaults()
+	var names []string
+	for _, d := range o.ActionDims {
+		names = append(names, d.Name)
+	}
+	want := "left_joint1 left_joint2 left_joint3 left_joint4 left_joint5 left_joint6 left_gripper " +
+		"right_joint1 right_joint2 right_joint3 right_joint4 right_joint5 right_joint6 right_gripper"
+	if got := strings.Join(names, " "); got != want || len(o.ProprioDims) != 14 || len(o.Cameras) != 3 {
+		t.Errorf("%s; %d proprio, cameras %v", got, len(o.ProprioDims), o.Cameras)
+	}
+	if o.ActionRate != 0 {
+		t.Errorf("an action rate of %g Hz was made up", o.ActionRate)
+	}
+}
+
+// edit changes keys of a JSON file; a path "a.b" reaches into objects, and nil
+// deletes.
+func edit(t *testing.T, path string, changes map[string]any) {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var root map[string]any
+	if err := json.Unmarshal(raw, &root); err != nil {
+		t.Fatal(err)
+	}
+	for key, v := range changes {
+		at, parts := root, strings.Split(key, ".")
+		for _, p := range parts[:len(parts)-1] {
+			at = at[p].(map[string]any)
+		}
+		if last := parts[len(parts)-1]; v == nil {
+			delete(at, last)
+		} else {
+			at[last] = v
+		}
+	}
+	if raw, err = json.Marshal(root); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Whatever is wrong is named, and nothing is left beside the bundle that was
+// not made.
+func TestExportRefuses(t *testing.T) {
+	jsonFile := func(name string, changes map[string]any) func(t *testing.T, dir string, o *Options) {
+		return func(t *testing.T, dir string, _ *Options) { edit(t, filepath.Join(dir, name), changes) }
+	}
+	config := func(key string, v any) func(t *testing.T, dir string, o *Options) {
+		return jsonFile(configFile, map[string]any{key: v})
+	}
+	remove := func(name string) func(t *testing.T, dir string, o *Options) {
+		return func(t *testing.T, dir string, _ *Options) {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// rename swaps text of the same length in the weights' header.
+	rename := func(old, now string) func(t *testing.T, dir string, o *Options) {
+		return func(t *testing.T, dir string, _ *Options) {
+			path := filepath.Join(dir, "model.safetensors")
+			raw, err := os.ReadFile(path)
+			if err != nil || len(old) != len(now) || !bytes.Contains(raw, []byte(old)) {
+				t.Fatal(err, old)
+			}
+			if err := os.WriteFile(path, bytes.Replace(raw, []byte(old), []byte(now), 1), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	option := func(change func(o *Options)) func(t *testing.T, dir string, o *Options) {
+		return func(_ *testing.T, _ string, o *Options) { change(o) }
+	}
+	for _, c := range []struct {
+		want   string
+		is     error
+		damage func(t *testing.T, dir string, o *Options)
+	}{
+		{"config.json", fs.ErrNotExist, remove(configFile)},
+		{"preprocessor_config.json", fs.ErrNotExist, remove(preprocessorFile)},
+		{"model.safetensors", fs.ErrNotExist, remove("model.safetensors")},
+		{"tokenizer.model", fs.ErrNotExist, remove(bundle.TokenizerFile)},
+		{"dataset_statistics.json", fs.ErrNotExist, remove(bundle.StatisticsFile)},
+		{"has neither", fs.ErrNotExist, func(t *testing.T, dir string, o *Options) { o.Checkpoint = emptyCheckpoint(t, dir) }},
+
+		{"text_config.num_attention_heads is 7", ErrConfig, config("text_config.num_attention_heads", 7)},
+		{"text_config.num_key_value_heads is 1", ErrConfig, config("text_config.num_key_value_heads", 1)},
+		{"text_config.hidden_act", ErrConfig, config("text_config.hidden_act", "gelu")},
+		{"text_config.rope_scaling", ErrConfig, config("text_config.rope_scaling", map[string]any{"type": "linear"})},
+		{"text_config.rms_norm_eps", ErrConfig, config("text_config.rms_norm_eps", 0)},
+		{"text_config.rope_theta", ErrConfig, config("text_config.rope_theta", 0)},
+		{"text_config.max_position_embeddings", ErrConfig, config("text_config.max_position_embeddings", 1<<40)},
+		{"text_config.tie_word_embeddings", ErrConfig, config("text_config.tie_word_embeddings", true)},
+		{"text_config.attention_bias", ErrConfig, config("text_config.attention_bias", true)},
+		{"text_config.vocab_size is 32064", ErrConfig, config("text_config.vocab_size", 32064)},
+		{"text_config.eos_token_id is 1000", ErrConfig, config("text_config.eos_token_id", 1000)},
+		{"pad_to_multiple_of", ErrConfig, config("pad_to_multiple_of", nil)},
+		{"n_action_bins", ErrConfig, config("n_action_bins", 1)},
+		{"mask_token_id is 1023", ErrConfig, config("mask_token_id", 1023)},
+		{"mask_token_id is 1088", ErrConfig, config("mask_token_id", 1088)},
+		{"timm_model_ids and image_sizes", ErrConfig, config("timm_model_ids", []string{"x"})},
+		{"timm_model_args[0].num_heads is 0", ErrConfig, config("timm_model_args", nil)},
+		{"timm_model_args[1].num_heads is 5", ErrConfig, config("timm_model_args", []map[string]int{{"num_heads": 3}, {"num_heads": 5}})},
+		{"the last one tells which block", ErrTensors, config("timm_model_ids", []string{dinoID, siglipID})},
+		{"image_sizes[0] is 30", ErrConfig, config("image_sizes", []int{30, 30})},
+		{"must be alike", ErrConfig, config("image_sizes", []int{28, 21})},
+		{"pos_embed is [1 16 24], expected [1 25 24]", ErrTensors, config("image_sizes", []int{35, 35})},
+		{"tvf_normalize_params has 0 entries", ErrConfig, jsonFile(preprocessorFile, map[string]any{"tvf_normalize_params": nil})},
+		{"tvf_normalize_params[0] needs three means", ErrConfig, jsonFile(preprocessorFile, map[string]any{"tvf_normalize_params": []any{
+			map[string]any{"mean": []int{0, 0, 0}, "std": []int{1, 0, 1}}, map[string]any{}}})},
+
+		{"missing   language_model.model.norm.weight [40]", ErrTensors, rename("language_model.model.norm.weight", "language_model.model.norm.height")},
+		{"left over language_model.model.norm.height [40]", ErrTensors, rename("language_model.model.norm.weight", "language_model.model.norm.height")},
+		{"missing   vision_backbone.featurizer.norm.bias", ErrTensors, rename("featurizer.norm.bias", "featurizer.norm.dias")},
+		{"layers.0.mlp.up_proj.weight is [40 56], expected [56 40]", ErrTensors, func(t *testing.T, dir string, _ *Options) {
+			swapShape(t, dir, "language_model.model.layers.0.mlp.up_proj.weight")
+		}},
+		{"not a valid safetensors file", safetensors.ErrFormat, rename(`{"__metadata__"`, `["__metadata__"`)},
+
+		{"unnorm-key is \"other\", dataset_statistics.json has [\"random\"]", ErrOption, option(func(o *Options) { o.UnnormKey = "other" })},
+		{"bounds (bounds_q99) for 2 action", ErrConfig, option(func(o *Options) { o.ActionDims = append(o.ActionDims, bundle.ActionDim{Name: "extra"}) })},
+		{"mask of 3 for 1 action", ErrConfig, jsonFile(bundle.StatisticsFile, map[string]any{"random.action.mask": []bool{true, true, true}})},
+		{"action-rate is 0 Hz", ErrOption, option(func(o *Options) { o.ActionRate = 0 })},
+		{"checkpoint is not given", ErrOption, option(func(o *Options) { o.Checkpoint = "" })},
+		{"out is not given", ErrOption, option(func(o *Options) { o.Out = "" })},
+		{"cameras is empty", ErrOption, option(func(o *Options) { o.Cameras = nil })},
+		{"chunk is 0", ErrOption, option(func(o *Options) { o.Chunk = 0 })},
+		{"action-dims is empty", ErrOption, option(func(o *Options) { o.ActionDims = nil })},
+		{"preset is \"fast\"", ErrOption, option(func(o *Options) { o.Decode.Preset = "fast" })},
+		{"action.normalization", bundle.ErrManifest, option(func(o *Options) { o.Normalization = "q99" })},
+		{"name is used twice", bundle.ErrManifest, option(func(o *Options) { o.Cameras = []string{"a", "a"} })},
+		{"prompt.template", bundle.ErrManifest, option(func(o *Options) { o.PromptTemplate = "x" })},
+		{"model.max_sequence", bundle.ErrManifest, config("text_config.max_position_embeddings", 60)},
+		{"file already exists", fs.ErrExist, option(func(o *Options) { o.Out = o.Checkpoint })},
+		{"none of its", nil, func(t *testing.T, dir string, _ *Options) {
+			if err := os.WriteFile(filepath.Join(dir, bundle.TokenizerFile), []byte{10, 3, 10, 1, 'x'}, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"is not a SentencePiece model", nil, func(t *testing.T, dir string, _ *Options) {
+			if err := os.WriteFile(filepath.Join(dir, bundle.TokenizerFile), []byte("<html>"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(c.want, func(t *testing.T) {
+			s := copied(t, 2)
+			parent := t.TempDir()
+			o := s.options(filepath.Join(parent, "bundle"))
+			c.damage(t, s.dir, &o)
+			err := Export(t.Context(), o)
+			if err == nil || !strings.Contains(err.Error(), c.want) || c.is != nil && !errors.Is(err, c.is) {
+				t.Errorf("got %v", err)
+			}
+			if left := files(t, parent); len(left) > 0 {
+				t.Errorf("left %d files", len(left))
+			}
+			if entries, err := os.ReadDir(parent); err != nil || len(entries) > 0 {
+				t.Errorf("left %v (%v)", entries, err)
+			}
+		})
+	}
+}
+
+// swapShape turns a matrix's shape around in the header of the weights.
+func swapShape(t *testing.T, dir, name string) {
+	t.Helper()
+	path := filepath.Join(dir, "model.safetensors")
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(raw, []byte(`"`+name+`"`))
+	shape := bytes.Index(raw[at:], []byte("[56,40]"))
+	if at < 0 || shape < 0 {
+		t.Fatalf("%s is not in %s", name, path)
+	}
+	copy(raw[at+shape:], "[40,56]")
+	if err := os.WriteFile(path, raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// emptyCheckpoint has the configuration of dir and no weights.
+func emptyCheckpoint(t *testing.T, dir string) string {
+	t.Helper()
+	to := t.TempDir()
+	for _, name := range []string{configFile, preprocessorFile} {
+		if err := copyFile(filepath.Join(to, name), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return to
+}
+
+// doneAfter ends on the n-th look at it, so that an export is interrupted at
+// each place where it can be.
+type doneAfter struct {
+	context.Context
+	looks *int
+}
+
+func (c doneAfter) Err() error {
+	if *c.looks--; *c.looks < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+func TestInterruptedExportLeavesNothing(t *testing.T) {
+	s := references(t)[2]
+	for looks := 0; ; looks += 17 {
+		parent := t.TempDir()
+		left := looks
+		err := Export(doneAfter{t.Context(), &left}, s.options(filepath.Join(parent, "bundle")))
+		entries, readErr := os.ReadDir(parent)
+		if readErr != nil {
+			t.Fatal(readErr)
+		}
+		if err == nil {
+			if looks < 60 || len(entries) != 1 {
+				t.Errorf("done after %d looks, wrote %v", looks, entries)
+			}
+			return
+		}
+		if !errors.Is(err, context.Canceled) || len(entries) != 0 {
+			t.Fatalf("after %d looks: %v, left %v", looks, err, entries)
+		}
+	}
+}
+
+func FuzzFindPiece(f *testing.F) {
+	f.Add([]byte{10, 5, 10, 3, 0xe2, 0x96, 0x81})
+	f.Add([]byte{10, 3, 10, 1, 'x', 0x12, 0})
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		id, pieces, ok := findPiece(raw, emptyPiece)
+		if ok && id >= int64(pieces) || id < -1 {
+			t.Fatalf("piece %d of %d", id, pieces)
+		}
+	})
+}
+
+// Whatever config.json says, the architecture is refused or fits the tensors.
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte(`{"timm_model_ids":["a","b"],"timm_model_args":[{"num_heads":1},{"num_heads":1}],"image_sizes":[4,4],"pad_to_multiple_of":64}`))
+	f.Add([]byte(`{"image_sizes":[-1,1e9],"text_config":{"num_attention_heads":0,"rope_theta":null}}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		c := checkpoint{tensors: tensorSource{}}
+		if json.Unmarshal(raw, &c.config) != nil {
+			return
+		}
+		for name, shape := range map[string][]int64{
+			embedName: {128, 8}, layersName + "0.mlp.gate_proj.weight": {12, 8}, "projector.fc1.weight": {4, 4},
+			"vision_backbone.featurizer.pos_embed": {1, 4, 6}, "vision_backbone.featurizer.patch_embed.proj.weight": {6, 3, 2, 2},
+			"vision_backbone.featurizer.blocks.1.mlp.fc1.weight": {5, 6}, "vision_backbone.featurizer.blocks.0.mlp.fc1.weight": {5, 6},
+		} {
+			c.tensors[name] = safetensors.Tensor{Shape: shape}
+		}
+		if _, err := c.network(1, 4); err == nil {
+			t.Fatal("a network without most of its tensors was accepted")
+		}
+	})
+}

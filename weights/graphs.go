@@ -1,0 +1,29 @@
+package weights
+
+import (
+	"github.com/ddvla/ddvla/weights/onnx"
+)
+
+// stepGraph is one round of the network: observation and tokens in, logits out.
+func (n *network) stepGraph(store *onnx.Store) *onnx.Graph {
+	g := onnx.New("step", store)
+	o := n.observe(g)
+	batch, slots := onnx.Symbol("B"), onnx.Size(n.slots)
+	tokens := g.Input("tokens", onnx.Int64, batch, slots)
+	logits := n.logits(g, n.encode(g, o), tokens)
+	g.Output("logits", logits, onnx.Float32, batch, slots, onnx.Size(n.tokens.bins))
+	return g
+}
+
+// policyGraph is a whole chunk: the sequence once, then the denoising rounds.
+func (n *network) policyGraph(store *onnx.Store) *onnx.Graph {
+	g := onnx.New("policy", store)
+	s := n.encode(g, n.observe(g))
+	denoiser{
+		slots: n.slots, bins: n.tokens.bins,
+		logits: func(body *onnx.Graph, _, tokens onnx.Value) (onnx.Value, onnx.Value) {
+			return n.logits(body, s, tokens), onnx.Value{}
+		},
+	}.build(g)
+	return g
+}

@@ -1,0 +1,129 @@
+package weights
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/ddvla/ddvla/weights/onnx"
+)
+
+const (
+	embedName  = "language_model.model.embed_tokens.weight"
+	headName   = "language_model.lm_head.weight"
+	finalNorm  = "language_model.model.norm.weight"
+	layersName = "language_model.model.layers."
+	cosName    = "rope.cos"
+	sinName    = "rope.sin"
+)
+
+// llama is Llama 2 without its causal mask: every token attends to every token
+// that is no padding (the attention of openvla-oft's fork of transformers).
+type llama struct {
+	rows         int // of embed_tokens and lm_head, padding rows included
+	hidden       int
+	layers       int
+	heads        int
+	intermediate int
+	epsilon      float32
+	ropeTheta    float64
+	maxPositions int
+}
+
+// tokenIDs are the ids that the graph itself puts into the sequence.
+type tokenIDs struct {
+	base int64 // V: bin k is id V-1-k
+	bins int
+	mask int64
+	stop int64
+}
+
+func (l *llama) headSize() int { return l.hidden / l.heads }
+
+func (l *llama) inventory() []entry {
+	rows, d := int64(l.rows), int64(l.hidden)
+	list := []entry{{embedName, []int64{rows, d}, asStored}}
+	for i := range l.layers {
+		p := fmt.Sprintf("%s%d.", layersName, i)
+		list = append(list, entry{p + "input_layernorm.weight", []int64{d}, asStored})
+		for _, name := range []string{"q_proj", "k_proj", "v_proj", "o_proj"} {
+			list = append(list, linear(p+"self_attn."+name, l.hidden, l.hidden, false)...)
+		}
+		list = append(list, entry{p + "post_attention_layernorm.weight", []int64{d}, asStored})
+		list = append(list, linear(p+"mlp.gate_proj", l.hidden, l.intermediate, false)...)
+		list = append(list, linear(p+"mlp.up_proj", l.hidden, l.intermediate, false)...)
+		list = append(list, linear(p+"mlp.down_proj", l.intermediate, l.hidden, false)...)
+	}
+	return append(list, entry{finalNorm, []int64{d}, asStored}, entry{headName, []int64{rows, d}, actionHead})
+}
+
+// writeRope adds the tables [maxPositions, headSize] that rotate takes, computed
+// in float32 as transformers does.
+func (l *llama) writeRope(store *onnx.Store) error {
+	size := l.headSize()
+	half := size / 2
+	cos, sin := make([]float32, l.maxPositions*size), make([]float32, l.maxPositions*size)
+	for i := range half {
+		exponent := float32(2*i) / float32(size)
+		frequency := 1 / float32(math.Pow(l.ropeTheta, float64(exponent)))
+		for p := range l.maxPositions {
+			angle := float64(float32(p) * frequency)
+			c, s := float32(math.Cos(angle)), float32(math.Sin(angle))
+			cos[p*size+i], cos[p*size+half+i] = c, c
+			sin[p*size+i], sin[p*size+half+i] = -s, s
+		}
+	}
+	dims := []int64{int64(l.maxPositions), int64(size)}
+	if err := store.Add(cosName, dims, cos); err != nil {
+		return err
+	}
+	return store.Add(sinName, dims, sin)
+}
+
+// logits runs the layers over x [B, S, hidden] and returns the action head's
+// logits [B, L, K] at the rows of s. In the last layer only those rows are
+// computed; all tokens are still attended to.
+func (l *llama) logits(g *onnx.Graph, x onnx.Value, s *sequence) onnx.Value {
+	for i := range l.layers {
+		at := g.Scope(fmt.Sprint(i))
+		p := fmt.Sprintf("%s%d.", layersName, i)
+		normed := l.norm(at, x, p+"input_layernorm.weight")
+		queries, cos, sin := normed, s.cos, s.sin
+		if i == l.layers-1 {
+			x, queries = at.GatherND(x, s.rows, 1), at.GatherND(normed, s.rows, 1)
+			cos, sin = s.rowCos, s.rowSin
+		}
+		q := rotate(at, l.split(at, linearOp(at, queries, p+"self_attn.q_proj", false)), cos, sin, l.headSize())
+		k := rotate(at, l.split(at, linearOp(at, normed, p+"self_attn.k_proj", false)), s.cos, s.sin, l.headSize())
+		v := l.split(at, linearOp(at, normed, p+"self_attn.v_proj", false))
+		mixed := attend(at.Scope("attention"), q, k, v, s.bias, l.heads, l.headSize())
+		x = at.Add(x, linearOp(at, mixed, p+"self_attn.o_proj", false))
+		x = at.Add(x, l.mlp(at.Scope("mlp"), l.norm(at, x, p+"post_attention_layernorm.weight"), p+"mlp."))
+	}
+	g = g.Scope("head")
+	return g.MatMul(l.norm(g, x, finalNorm), g.Weight(headName))
+}
+
+// norm is RMSNorm, in the order of operations that ONNX Runtime recognises.
+func (l *llama) norm(g *onnx.Graph, x onnx.Value, weight string) onnx.Value {
+	mean := g.ReduceMean(g.Pow(x, g.Float(2)), true, -1)
+	return g.Mul(g.Div(x, g.Sqrt(g.Add(mean, g.Float(l.epsilon)))), g.Weight(weight))
+}
+
+func (l *llama) mlp(g *onnx.Graph, x onnx.Value, p string) onnx.Value {
+	gate := linearOp(g, x, p+"gate_proj", false)
+	gate = g.Mul(gate, g.Sigmoid(gate))
+	return linearOp(g, g.Mul(gate, linearOp(g, x, p+"up_proj", false)), p+"down_proj", false)
+}
+
+// split turns [B, tokens, hidden] into [B, heads, tokens, size].
+func (l *llama) split(g *onnx.Graph, x onnx.Value) onnx.Value {
+	return g.Transpose(g.Reshape(x, g.Ints(0, 0, int64(l.heads), int64(l.headSize()))), 0, 2, 1, 3)
+}
+
+// rotate applies RoPE in Hugging Face's layout: dimension i turns with
+// i+size/2. sin has its first half negated.
+func rotate(g *onnx.Graph, x, cos, sin onnx.Value, size int) onnx.Value {
+	g = g.Scope("rope")
+	half := g.Split(x, -1, int64(size/2), int64(size/2))
+	return g.Add(g.Mul(x, cos), g.Mul(g.Concat(-1, half[1], half[0]), sin))
+}

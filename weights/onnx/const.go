@@ -1,0 +1,119 @@
+package onnx
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	pb "github.com/advancedclimatesystems/gonnx/onnx"
+)
+
+// Float returns a scalar (rank 0) constant.
+func (g *Graph) Float(v float32) Value { return g.constant(Float32, nil, floatBytes([]float32{v})) }
+
+// Floats returns a vector constant.
+func (g *Graph) Floats(v ...float32) Value {
+	return g.constant(Float32, []int64{int64(len(v))}, floatBytes(v))
+}
+
+// Int returns an int64 scalar (rank 0) constant.
+func (g *Graph) Int(v int64) Value { return g.constant(Int64, nil, intBytes([]int64{v})) }
+
+// Ints returns an int64 vector constant.
+func (g *Graph) Ints(v ...int64) Value {
+	return g.constant(Int64, []int64{int64(len(v))}, intBytes(v))
+}
+
+// Bool returns a boolean scalar (rank 0) constant.
+func (g *Graph) Bool(v bool) Value {
+	raw := []byte{0}
+	if v {
+		raw[0] = 1
+	}
+	return g.constant(Bool, nil, raw)
+}
+
+// FloatTensor returns a constant of the given shape, row-major, kept in the
+// model file itself. Large tensors belong into the Store.
+func (g *Graph) FloatTensor(dims []int64, v []float32) Value {
+	g.count(dims, len(v))
+	return g.constant(Float32, dims, floatBytes(v))
+}
+
+// IntTensor is FloatTensor for int64.
+func (g *Graph) IntTensor(dims []int64, v []int64) Value {
+	g.count(dims, len(v))
+	return g.constant(Int64, dims, intBytes(v))
+}
+
+// Weight returns the tensor that was added to the Store under this name.
+func (g *Graph) Weight(name string) Value {
+	m := g.scope.model
+	if v, ok := m.weights[name]; ok {
+		return v
+	}
+	root := &Graph{scope: m.root}
+	v := root.named(name)
+	m.weights[name] = v
+	if m.store == nil {
+		g.fail("weight %q is asked for, but the graph has no store", name)
+		return v
+	}
+	t, ok := m.store.tensors[name]
+	if !ok {
+		g.fail("weight %q is not in the store", name)
+		return v
+	}
+	m.root.proto.Initializer = append(m.root.proto.Initializer, t.proto(name, m.store.location))
+	return v
+}
+
+// constant adds an initializer to the main graph, where every body sees it;
+// equal constants are one.
+func (g *Graph) constant(t Type, dims []int64, raw []byte) Value {
+	m := g.scope.model
+	key := fmt.Sprint(t, dims, string(raw))
+	if v, ok := m.consts[key]; ok {
+		return v
+	}
+	root := &Graph{scope: m.root}
+	v := root.fresh("const")
+	m.consts[key] = v
+	m.root.proto.Initializer = append(m.root.proto.Initializer,
+		&pb.TensorProto{Name: v.name, DataType: int32(t), Dims: dims, RawData: raw})
+	return v
+}
+
+func (g *Graph) count(dims []int64, have int) {
+	if n, ok := elements(dims); !ok || n != int64(have) {
+		g.fail("a constant of shape %v was given %d values", dims, have)
+	}
+}
+
+// elements is the product of dims; false if one is negative or it overflows.
+func elements(dims []int64) (int64, bool) {
+	n := int64(1)
+	for _, d := range dims {
+		if d < 0 || (d > 0 && n > math.MaxInt64/8/d) {
+			return 0, false
+		}
+		n *= d
+	}
+	return n, true
+}
+
+func floatBytes(v []float32) []byte {
+	raw := make([]byte, 0, 4*len(v))
+	for _, x := range v {
+		raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(x))
+	}
+	return raw
+}
+
+func intBytes(v []int64) []byte {
+	raw := make([]byte, 0, 8*len(v))
+	for _, x := range v {
+		raw = binary.LittleEndian.AppendUint64(raw, uint64(x))
+	}
+	return raw
+}

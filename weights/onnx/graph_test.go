@@ -1,0 +1,175 @@
+package onnx
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ddvla/ddvla/internal/pytest"
+	"pgregory.net/rapid"
+)
+
+// counting builds a Loop that uses what Graph offers: a weight, constants and
+// values of the graph around the body, a nested If, scanned outputs.
+func counting(store *Store) *Graph {
+	g := New("counting", store)
+	x := g.Input("x", Float32, Symbol("B"), Size(3))
+	trips := g.Input("trips", Int64, Size(1))
+	scaled := g.MatMul(x, g.Scope("dense").Weight("w"))
+	body := g.Body("round")
+	body.Input("i", Int64)
+	body.Input("go", Bool)
+	state := body.Input("state", Float32, Symbol("B"), Size(2))
+	next := body.Add(state, scaled)
+	large := body.Greater(body.ReduceMax(next, false, 0, 1), body.Float(100))
+	then, otherwise := body.Body("large"), body.Body("small")
+	then.Output("y", then.Mul(next, then.Float(0.5)), Float32)
+	otherwise.Output("y", next, Float32)
+	kept := body.If(large, then, otherwise)[0]
+	body.Output("continue", body.Bool(true), Bool)
+	body.Output("state_out", kept, Float32, Symbol("B"), Size(2))
+	body.Output("seen", kept, Float32, Symbol("B"), Size(2))
+	out := g.Loop(g.Reshape(trips, g.Ints()), Value{}, []Value{scaled}, body)
+	g.Output("last", out[0], Float32, Symbol("B"), Size(2))
+	g.Output("all", out[1], Float32, Symbol("T"), Symbol("B"), Size(2))
+	return g
+}
+
+func TestCheckerAcceptsTheModel(t *testing.T) {
+	dir := t.TempDir()
+	var data bytes.Buffer
+	store := NewStore("weights.data", &data)
+	if err := store.Add("unused", []int64{1}, []float32{7}); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Add("w", []int64{3, 2}, []float32{1, 2, 3, 4, 5, 6}); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := counting(store).Marshal("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := counting(store).Marshal("test")
+	if err != nil || !bytes.Equal(raw, again) {
+		t.Fatalf("the same calls gave other bytes (%v)", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "m.onnx"), raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "weights.data"), data.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out := pytest.Run(t, nil, "testdata/check.py", filepath.Join(dir, "m.onnx"))
+	// The script loads the weight through the external data entry and prints it.
+	if got, want := strings.TrimSpace(string(out)), "ir 8 opset 17 w [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestMarshalNamesTheMistake(t *testing.T) {
+	store := NewStore("d", &bytes.Buffer{})
+	for want, build := range map[string]func(g *Graph){
+		"not a value of this graph": func(g *Graph) { g.Neg(New("other", nil).Float(1)) },
+		"used twice":                func(g *Graph) { g.Input("x", Float32); g.Input("x", Float32) },
+		"not in the store":          func(g *Graph) { g.Weight("absent") },
+		"was given 2 values":        func(g *Graph) { g.FloatTensor([]int64{3}, []float32{1, 2}) },
+		"has 0 inputs":              func(g *Graph) { g.Loop(g.Int(1), Value{}, nil, g.Body("b")) },
+		"0 and 0 outputs":           func(g *Graph) { g.If(g.Bool(true), g.Body("a"), g.Body("b")) },
+		"was not started by": func(g *Graph) {
+			b := New("other", nil).Body("b")
+			b.Input("i", Int64)
+			b.Input("c", Bool)
+			b.Output("c_out", b.Bool(true), Bool)
+			g.Loop(g.Int(1), Value{}, nil, b)
+		},
+	} {
+		g := New("g", store)
+		build(g)
+		g.Neg(g.Float(1)) // a later, correct call does not hide the first mistake
+		if _, err := g.Marshal("test"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	if _, err := New("g", nil).Body("b").Marshal("test"); err == nil {
+		t.Error("a body was marshalled as a model")
+	}
+	// A value of a body is not visible outside it.
+	g := New("g", nil)
+	inner := g.Body("b").Input("x", Float32)
+	g.Neg(inner)
+	if _, err := g.Marshal("test"); err == nil {
+		t.Error("a value of a body was used outside it")
+	}
+}
+
+// Tensors of any size come back from where the entries say, aligned and apart.
+func TestStoreKeepsWhatWasAdded(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var data bytes.Buffer
+		store := NewStore("d", &data)
+		tensors := rapid.SliceOfN(rapid.SliceOfN(rapid.Float32(), 0, 40), 0, 6).Draw(t, "tensors")
+		for i, values := range tensors {
+			if err := store.Add(string(rune('a'+i)), []int64{int64(len(values))}, values); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, values := range tensors {
+			at := store.tensors[string(rune('a'+i))]
+			if at.offset%alignment != 0 || at.length != int64(4*len(values)) {
+				t.Fatalf("tensor %d lies at %d, %d bytes", i, at.offset, at.length)
+			}
+			for j, v := range values {
+				raw := binary.LittleEndian.Uint32(data.Bytes()[at.offset+int64(4*j):])
+				if raw != math.Float32bits(v) {
+					t.Fatalf("tensor %d value %d is %x", i, j, raw)
+				}
+			}
+		}
+	})
+}
+
+func TestStoreRefuses(t *testing.T) {
+	store := NewStore("d", &bytes.Buffer{})
+	if err := store.Add("x", []int64{2}, []float32{1, 2}); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{
+		store.Add("x", []int64{1}, []float32{1}),
+		store.Add("y", []int64{3}, []float32{1}),
+		store.Add("z", []int64{-1}, nil),
+		store.Add("huge", []int64{1 << 40, 1 << 40}, nil),
+	} {
+		if err == nil {
+			t.Error("accepted")
+		}
+	}
+}
+
+// full is a disk that takes n bytes.
+type full struct{ n int }
+
+func (w *full) Write(p []byte) (int, error) {
+	if len(p) > w.n {
+		return w.n, errors.New("no space left on device")
+	}
+	w.n -= len(p)
+	return len(p), nil
+}
+
+func TestStorePassesOnWriteErrors(t *testing.T) {
+	store := NewStore("d", &full{n: 70})
+	if err := store.Add("fits", []int64{1}, []float32{1}); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int64{1, 2} { // the padding fits, then not even that
+		err := store.Add("more", []int64{3}, []float32{1, 2, 3})
+		if err == nil || !strings.Contains(err.Error(), `"more": no space`) || store.Has("more") {
+			t.Errorf("%d: got %v", n, err)
+		}
+	}
+}

@@ -1,0 +1,41 @@
+package onnx
+
+import (
+	"fmt"
+
+	pb "github.com/advancedclimatesystems/gonnx/onnx"
+	"google.golang.org/protobuf/proto"
+)
+
+const (
+	opset     = 17
+	irVersion = 8
+	// maxModel is protobuf's limit on a message.
+	maxModel = 2 << 30
+)
+
+// Marshal returns the model's bytes, or the first mistake made while building
+// it. producer is recorded in the model.
+func (g *Graph) Marshal(producer string) ([]byte, error) {
+	m := g.scope.model
+	if m.err != nil {
+		return nil, m.err
+	}
+	if g.scope != m.root {
+		return nil, fmt.Errorf("onnx: %q is the body of another graph", g.scope.proto.Name)
+	}
+	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(&pb.ModelProto{
+		IrVersion:    irVersion,
+		ProducerName: producer,
+		Graph:        m.root.proto,
+		OpsetImport:  []*pb.OperatorSetIdProto{{Version: opset}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("onnx: graph %q: %w", m.root.proto.Name, err)
+	}
+	if len(raw) >= maxModel {
+		return nil, fmt.Errorf("onnx: graph %q has %d bytes, a model file holds less than %d; move constants to the store",
+			m.root.proto.Name, len(raw), maxModel)
+	}
+	return raw, nil
+}

@@ -1,0 +1,90 @@
+package onnx
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+
+	pb "github.com/advancedclimatesystems/gonnx/onnx"
+)
+
+// alignment of tensors in the data file: a cache line, so that a runtime may
+// map the file and use the weights where they lie.
+const alignment = 64
+
+// Store streams weights, one after the other, into the external data file that
+// one or more models refer to. Nothing is kept in memory but where they lie.
+type Store struct {
+	location string
+	w        io.Writer
+	offset   int64
+	elements int64
+	tensors  map[string]stored
+	buffer   []byte
+}
+
+// stored is where a float32 tensor lies.
+type stored struct {
+	dims           []int64
+	offset, length int64
+}
+
+// NewStore writes to w, which will lie beside the models as the file location.
+func NewStore(location string, w io.Writer) *Store {
+	return &Store{location: location, w: w, tensors: map[string]stored{}, buffer: make([]byte, 0, 64<<10)}
+}
+
+// Add writes a row-major float32 tensor under a name that is not used yet.
+func (s *Store) Add(name string, dims []int64, values []float32) error {
+	if _, ok := s.tensors[name]; ok {
+		return fmt.Errorf("onnx: weight %q is added twice", name)
+	}
+	if n, ok := elements(dims); !ok || n != int64(len(values)) {
+		return fmt.Errorf("onnx: weight %q of shape %v has %d values", name, dims, len(values))
+	}
+	if pad := -s.offset & (alignment - 1); pad > 0 {
+		if err := s.write(make([]byte, pad)); err != nil {
+			return fmt.Errorf("onnx: weight %q: %w", name, err)
+		}
+	}
+	t := stored{dims: append([]int64(nil), dims...), offset: s.offset, length: 4 * int64(len(values))}
+	for len(values) > 0 {
+		n := min(len(values), cap(s.buffer)/4)
+		raw := s.buffer[:0]
+		for _, v := range values[:n] {
+			raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
+		}
+		if err := s.write(raw); err != nil {
+			return fmt.Errorf("onnx: weight %q: %w", name, err)
+		}
+		values = values[n:]
+	}
+	s.tensors[name] = t
+	s.elements += t.length / 4
+	return nil
+}
+
+// Has reports whether a tensor was added under this name.
+func (s *Store) Has(name string) bool { _, ok := s.tensors[name]; return ok }
+
+// Elements returns the number of values in all tensors.
+func (s *Store) Elements() int64 { return s.elements }
+
+func (s *Store) write(raw []byte) error {
+	n, err := s.w.Write(raw)
+	s.offset += int64(n)
+	return err
+}
+
+func (t stored) proto(name, location string) *pb.TensorProto {
+	return &pb.TensorProto{
+		Name: name, DataType: int32(Float32), Dims: t.dims, DataLocation: pb.TensorProto_EXTERNAL,
+		ExternalData: []*pb.StringStringEntryProto{
+			{Key: "location", Value: location},
+			{Key: "offset", Value: strconv.FormatInt(t.offset, 10)},
+			{Key: "length", Value: strconv.FormatInt(t.length, 10)},
+		},
+	}
+}

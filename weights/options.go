@@ -1,0 +1,268 @@
+package weights
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ddvla/ddvla/policy/bundle"
+	"github.com/ddvla/ddvla/policy/decode"
+)
+
+// ErrOption says that an option is missing or wrong; the error names it.
+var ErrOption = errors.New("option")
+
+// Options say what to export and everything about the robot that no file of a
+// checkpoint tells. Defaults returns those of the Cobot Magic.
+type Options struct {
+	// Checkpoint is the directory to read, Out the bundle directory to make; it
+	// must not exist.
+	Checkpoint, Out string
+	// Name of the policy; empty for the name of the checkpoint directory.
+	Name string
+	// Exporter is recorded in the manifest: the program and its version.
+	Exporter string
+	// Cameras are the names of the images in model order.
+	Cameras []string
+	// Recipe is how every camera's picture is prepared. Its name and size are
+	// filled in from Cameras and the checkpoint.
+	Recipe bundle.Camera
+	// Chunk is H, the rows of a chunk.
+	Chunk int
+	// ActionRate is the time base of the rows in Hz; it has no default.
+	ActionRate float64
+	// ActionDims are the columns of a chunk.
+	ActionDims []bundle.ActionDim
+	// ProprioDims are the entries of the robot state; not looked at when the
+	// checkpoint has no proprio projector.
+	ProprioDims []bundle.ProprioDim
+	// UnnormKey is the data set in dataset_statistics.json; empty for the only
+	// one.
+	UnnormKey string
+	// Normalization says which statistics bound the bins.
+	Normalization bundle.Normalization
+	// PromptTemplate holds {instruction} once.
+	PromptTemplate string
+	// MaxPromptTokens bounds the prompt's ids.
+	MaxPromptTokens int
+	// Decode holds the decoding defaults.
+	Decode bundle.Decode
+}
+
+// Defaults returns the options of a Discrete Diffusion VLA on the Cobot Magic:
+// a head and two wrist cameras, absolute joint targets of both arms, pictures
+// and prompt as OpenVLA-OFT prepares them. Checkpoint, Out and ActionRate are
+// left to the caller.
+func Defaults() Options {
+	o := Options{
+		Exporter:        "ddvla export",
+		Cameras:         []string{"head", "wrist_left", "wrist_right"},
+		Recipe:          bundle.Camera{JPEGQuality: 95, Resize: bundle.Resize{Filter: bundle.Lanczos3}, CropArea: 0.9},
+		Chunk:           8,
+		Normalization:   bundle.BoundsQ99,
+		PromptTemplate:  "In: What action should the robot take to {instruction}?\nOut:",
+		MaxPromptTokens: 64,
+		Decode:          bundle.Decode{Preset: "greedy", Rounds: 12},
+	}
+	for _, arm := range []string{"left", "right"} {
+		for i := 1; i <= 6; i++ {
+			name := fmt.Sprintf("%s_joint%d", arm, i)
+			o.ActionDims = append(o.ActionDims, bundle.ActionDim{Name: name, Space: bundle.Joint, Arm: arm, Unit: "rad"})
+			o.ProprioDims = append(o.ProprioDims, bundle.ProprioDim{Name: name, Arm: arm, Unit: "rad"})
+		}
+		// The Piper's gripper opens to 70 mm (piper_sdk parameter manager).
+		o.ActionDims = append(o.ActionDims, bundle.ActionDim{
+			Name: arm + "_gripper", Space: bundle.Joint, Arm: arm, Unit: "m",
+			Gripper: &bundle.Gripper{Mode: bundle.GripperMetres, Open: 0.07},
+		})
+		o.ProprioDims = append(o.ProprioDims, bundle.ProprioDim{Name: arm + "_gripper", Arm: arm, Unit: "m"})
+	}
+	return o
+}
+
+// validate checks what needs no checkpoint; the manifest's own checks follow
+// when it is written.
+func (o *Options) validate() error {
+	switch {
+	case o.Checkpoint == "":
+		return fmt.Errorf("%w checkpoint is not given", ErrOption)
+	case o.Out == "":
+		return fmt.Errorf("%w out is not given", ErrOption)
+	case !(o.ActionRate > 0) || math.IsInf(o.ActionRate, 0):
+		return fmt.Errorf("%w action-rate is %g Hz; give the rate at which the training data was recorded: no file tells it, and a wrong one moves the arms at a wrong speed", ErrOption, o.ActionRate)
+	case len(o.Cameras) == 0:
+		return fmt.Errorf("%w cameras is empty", ErrOption)
+	case o.Chunk < 1:
+		return fmt.Errorf("%w chunk is %d, must be at least 1", ErrOption, o.Chunk)
+	case len(o.ActionDims) == 0:
+		return fmt.Errorf("%w action-dims is empty", ErrOption)
+	case !slices.Contains(decode.Presets(), decode.Preset(o.Decode.Preset)):
+		return fmt.Errorf("%w preset is %q, must be one of %q", ErrOption, o.Decode.Preset, decode.Presets())
+	}
+	return nil
+}
+
+// manifest says everything about the bundle but the files' hashes and the
+// number of parameters.
+func (o *Options) manifest(ctx context.Context, c *checkpoint, n *network) (bundle.Manifest, error) {
+	key, err := o.checkStatistics(n)
+	if err != nil {
+		return bundle.Manifest{}, err
+	}
+	empty, pieces, err := emptyToken(filepath.Join(o.Checkpoint, bundle.TokenizerFile))
+	if err != nil {
+		return bundle.Manifest{}, err
+	}
+	if int64(pieces) > n.tokens.base {
+		return bundle.Manifest{}, fmt.Errorf("%w: %s has %d pieces, the model's vocabulary %d", ErrConfig, bundle.TokenizerFile, pieces, n.tokens.base)
+	}
+	m := bundle.Manifest{
+		SchemaVersion: bundle.SchemaVersion,
+		Name:          o.Name,
+		Model: bundle.Model{
+			Hidden: n.llama.hidden, Layers: n.llama.layers, Heads: n.llama.heads,
+			ImageSize: n.dino.image, PatchesPerImage: n.dino.patches(), MaxSequence: n.llama.maxPositions,
+			Attention: bundle.Bidirectional, Vocabulary: bundle.ActionVocabulary, Precision: "float32",
+		},
+		Tokens: bundle.Tokens{
+			BOS: value(c.config.Text.BOS, 1), Empty: empty, Stop: n.tokens.stop,
+			Pad: value(c.config.PadTokenID, n.tokens.base), Mask: n.tokens.mask,
+			ActionTokenBase: n.tokens.base, Bins: n.tokens.bins,
+		},
+		Prompt: bundle.Prompt{Template: o.PromptTemplate, Lowercase: true, MaxTokens: o.MaxPromptTokens},
+		Action: bundle.Action{
+			Chunk: o.Chunk, Rate: o.ActionRate, Normalization: o.Normalization, UnnormKey: key, Dims: o.ActionDims,
+		},
+		Decode: o.Decode,
+		Source: bundle.Source{Exporter: o.Exporter, Files: map[string]string{}, Options: map[string]string{
+			"action-rate": strconv.FormatFloat(o.ActionRate, 'g', -1, 64), "chunk": strconv.Itoa(o.Chunk),
+			"normalization": string(o.Normalization), "unnorm-key": key,
+		}},
+	}
+	if m.Name == "" {
+		absolute, err := filepath.Abs(o.Checkpoint)
+		if err != nil {
+			return m, err
+		}
+		m.Name = filepath.Base(absolute)
+	}
+	for _, name := range o.Cameras {
+		camera := o.Recipe
+		camera.Name = name
+		camera.Resize.Width, camera.Resize.Height = n.dino.image, n.dino.image
+		m.Cameras = append(m.Cameras, camera)
+	}
+	if n.proprio != nil {
+		m.Proprio = &bundle.Proprio{Dims: o.ProprioDims}
+	}
+	if err := validateEarly(m); err != nil {
+		return m, err
+	}
+	for _, name := range append(slices.Clone(c.files), bundle.TokenizerFile, bundle.StatisticsFile) {
+		if m.Source.Files[name], err = hashFile(ctx, filepath.Join(o.Checkpoint, name)); err != nil {
+			return m, err
+		}
+	}
+	return m, nil
+}
+
+// validateEarly finds what bundle.Write would refuse before gigabytes are
+// written; only the files' hashes are not known yet.
+func validateEarly(m bundle.Manifest) error {
+	m.Files = map[string]string{}
+	for _, name := range []string{bundle.GraphFile, bundle.TokenizerFile, bundle.StatisticsFile} {
+		m.Files[name] = strings.Repeat("0", sha256.Size*2)
+	}
+	return m.Validate()
+}
+
+// checkStatistics compares dataset_statistics.json with the dimensions and
+// returns the key to use.
+func (o *Options) checkStatistics(n *network) (string, error) {
+	type columns struct {
+		Min  []float64 `json:"min"`
+		Max  []float64 `json:"max"`
+		Q01  []float64 `json:"q01"`
+		Q99  []float64 `json:"q99"`
+		Mask []bool    `json:"mask"`
+	}
+	var sets map[string]struct {
+		Action  columns `json:"action"`
+		Proprio columns `json:"proprio"`
+	}
+	if err := readJSON(filepath.Join(o.Checkpoint, bundle.StatisticsFile), &sets); err != nil {
+		return "", err
+	}
+	key := o.UnnormKey
+	keys := make([]string, 0, len(sets))
+	for k := range sets {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	if key == "" && len(keys) == 1 {
+		key = keys[0]
+	}
+	set, ok := sets[key]
+	if !ok {
+		return "", fmt.Errorf("%w unnorm-key is %q, %s has %q", ErrOption, key, bundle.StatisticsFile, keys)
+	}
+	check := func(part string, c columns, dims int) error {
+		low, high := c.Q01, c.Q99
+		if o.Normalization == bundle.Bounds {
+			low, high = c.Min, c.Max
+		}
+		if len(low) != dims || len(high) != dims {
+			return fmt.Errorf("%w: %s %q has %d and %d bounds (%s) for %d %s dimensions", ErrConfig, bundle.StatisticsFile, key, len(low), len(high), o.Normalization, dims, part)
+		}
+		if c.Mask != nil && len(c.Mask) != dims {
+			return fmt.Errorf("%w: %s %q has a mask of %d for %d %s dimensions", ErrConfig, bundle.StatisticsFile, key, len(c.Mask), dims, part)
+		}
+		return nil
+	}
+	if err := check("action", set.Action, len(o.ActionDims)); err != nil {
+		return "", err
+	}
+	if n.proprio == nil {
+		return key, nil
+	}
+	if n.proprio.dims != len(o.ProprioDims) {
+		return "", fmt.Errorf("%w proprio-dims has %d entries, the checkpoint's proprio projector takes %d", ErrOption, len(o.ProprioDims), n.proprio.dims)
+	}
+	return key, check("proprio", set.Proprio, n.proprio.dims)
+}
+
+// hashFile returns the sha256 of a file in hex; of a large one it stops reading
+// when ctx ends.
+func hashFile(ctx context.Context, path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, untilDone{ctx, f}); err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+type untilDone struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r untilDone) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
+}

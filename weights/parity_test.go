@@ -1,0 +1,156 @@
+package weights
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/ddvla/ddvla/internal/pytest"
+	"github.com/ddvla/ddvla/policy/bundle"
+	"github.com/ddvla/ddvla/policy/decode"
+	"github.com/ddvla/ddvla/policy/ort"
+)
+
+// The exported graph gives the logits of the PyTorch network, and the
+// comparison notices each part of the architecture.
+func TestLogitsAgreeWithPyTorch(t *testing.T) {
+	runtime := openRuntime(t)
+	for _, s := range references(t) {
+		t.Run(s.name, func(t *testing.T) {
+			step, err := runtime.Step(s.export(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer step.Close()
+			for number, c := range s.cases {
+				want := s.reference(t, number)
+				var got decode.Logits
+				if err := step.Logits(want.observation(&s))(t.Context(), 0, integers(want["tokens"]), &got); err != nil {
+					t.Fatal(err)
+				}
+				if std := deviation(want["logits"]); std < 1 {
+					t.Errorf("case %d: logits have a standard deviation of %g only", number, std)
+				}
+				d := largestDifference(got.Values, want["logits"])
+				t.Logf("batch %d, prompt %d: %d logits, largest difference %.2g", c.batch, c.prompt, len(got.Values), d)
+				if !(d < 1e-4) {
+					t.Errorf("case %d: logits differ by %g", number, d)
+				}
+				for _, mutation := range c.mutations {
+					if d := largestDifference(got.Values, want["logits."+mutation]); !(d > 1e-2) {
+						t.Errorf("case %d: %s goes unnoticed, difference %g", number, mutation, d)
+					}
+				}
+			}
+		})
+	}
+}
+
+// Pads change nothing: a prompt in a batch with longer ones gives the logits
+// that it gives alone, whatever ids the pads are.
+func TestPadsAreNotSeen(t *testing.T) {
+	s := references(t)[0]
+	step, err := openRuntime(t).Step(s.export(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer step.Close()
+	r := s.reference(t, 0)
+	whole, tokens := r.observation(&s), integers(r["tokens"])
+	batch, slots := len(whole.PromptLength), s.chunk*s.dims
+	prompt, image := len(whole.PromptIDs)/batch, len(whole.Images)/batch
+	for i := range whole.PromptIDs {
+		if int64(i%prompt) >= whole.PromptLength[i/prompt] {
+			whole.PromptIDs[i] = int64(3 + i)
+		}
+	}
+	var together decode.Logits
+	if err := step.Logits(whole)(t.Context(), 0, tokens, &together); err != nil {
+		t.Fatal(err)
+	}
+	for b := range batch {
+		length := int(whole.PromptLength[b])
+		if b > 0 && length == prompt {
+			t.Errorf("row %d has no pads, so it shows nothing", b)
+		}
+		alone := &ort.Observation{
+			Images:    whole.Images[b*image : (b+1)*image],
+			PromptIDs: whole.PromptIDs[b*prompt : b*prompt+length],
+			Proprio:   whole.Proprio[b*s.proprio : (b+1)*s.proprio],
+		}
+		var got decode.Logits
+		if err := step.Logits(alone)(t.Context(), 0, tokens[b*slots:(b+1)*slots], &got); err != nil {
+			t.Fatal(err)
+		}
+		size := slots * 256
+		if d := largestDifference(got.Values, together.Values[b*size:(b+1)*size]); !(d < 2e-5) {
+			t.Errorf("row %d: padding changes the logits by %g", b, d)
+		}
+	}
+}
+
+// Both graphs hold the same network: the first round of the fused one has the
+// confidences that the step graph's logits give.
+func TestBothGraphsHoldTheSameNetwork(t *testing.T) {
+	runtime := openRuntime(t)
+	for _, i := range []int{0, 1, 2} {
+		s := references(t)[i]
+		fused, step := loaded(t, runtime, s.export(t))
+		o := s.reference(t, 0).observation(&s)
+		batch, slots := len(o.PromptLength), s.chunk*s.dims
+		in, err := decode.Params{Preset: decode.Greedy, Rounds: 1}.Inputs(slices.Repeat([]int{slots}, batch), slots, 256, decode.NewNoise(7))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := decode.Decode(t.Context(), step.Logits(o), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := fused.Run(t.Context(), &ort.FusedInputs{Observation: *o, Inputs: in})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := largestDifference(got.Confidence, want.Confidence); !(d < 1e-5) {
+			t.Errorf("%s: confidences differ by %g", s.name, d)
+		}
+	}
+}
+
+// The ONNX project's own checker, with full shape inference, accepts what is
+// written, and both graphs refer to every weight in the one data file.
+func TestCheckerAcceptsTheGraphs(t *testing.T) {
+	var paths []string
+	var bundles []*bundle.Bundle
+	for _, s := range references(t)[:3] {
+		b := s.export(t)
+		bundles = append(bundles, b)
+		paths = append(paths, b.Path(bundle.StepFile), b.Path(bundle.GraphFile))
+	}
+	var reports []struct {
+		Inputs, Outputs, Operators []string
+		Opset, IR, Weights         int64
+	}
+	if err := json.Unmarshal(pytest.Run(t, nil, "testdata/check.py", paths...), &reports); err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range reports {
+		m := bundles[i/2].Manifest
+		if r.Opset != 17 || r.IR != 8 || r.Weights != m.Model.Parameters {
+			t.Errorf("%s: opset %d, IR %d, %d parameters of %d", paths[i], r.Opset, r.IR, r.Weights, m.Model.Parameters)
+		}
+		if slices.Contains(r.Operators, "TopK") {
+			t.Errorf("%s uses TopK, whose order of equal values differs by provider", paths[i])
+		}
+	}
+	want := "[images prompt_ids prompt_length proprio tokens] [logits]"
+	if got := fmt.Sprint(reports[0].Inputs, reports[0].Outputs); got != want {
+		t.Errorf("step graph: %s, want %s", got, want)
+	}
+	want = "[images prompt_ids prompt_length known initial initial_confidence masked_after token_temperature choice_temperature " +
+		"committed_bias threshold drop_threshold token_noise choice_noise score commit_confidence mean_window] " +
+		"[bins confidence mean rounds trace_bins trace_confidence]"
+	if got := fmt.Sprint(reports[5].Inputs, reports[5].Outputs); got != want {
+		t.Errorf("fused graph without proprio: %s, want %s", got, want)
+	}
+}

@@ -1,0 +1,137 @@
+package weights
+
+import (
+	"math"
+
+	"github.com/ddvla/ddvla/weights/onnx"
+)
+
+// network is the whole policy network of one checkpoint.
+//
+// Its sequence is [BOS] [patches of each image] [proprio] [prompt] [pads]
+// [L action slots] [stop], and the token before a slot predicts it: the last
+// real prompt token slot 0, slot i-1 slot i (openvla-oft
+// modeling_prismatic.py).
+type network struct {
+	dino, siglip *vit
+	projector    *projector
+	proprio      *proprioProjector // nil: the model takes none
+	llama        *llama
+	tokens       tokenIDs
+	images       int // N
+	slots        int // L
+}
+
+func (n *network) inventory() []entry {
+	list := append(n.dino.inventory(), n.siglip.inventory()...)
+	list = append(list, n.projector.inventory()...)
+	if n.proprio != nil {
+		list = append(list, n.proprio.inventory()...)
+	}
+	return append(list, n.llama.inventory()...)
+}
+
+// observation is the graph inputs that describe the world.
+type observation struct{ images, promptIDs, promptLength, proprio onnx.Value }
+
+func (n *network) observe(g *onnx.Graph) observation {
+	batch, side := onnx.Symbol("B"), onnx.Size(n.dino.image)
+	o := observation{
+		images:       g.Input("images", onnx.Uint8, batch, onnx.Size(n.images), side, side, onnx.Size(3)),
+		promptIDs:    g.Input("prompt_ids", onnx.Int64, batch, onnx.Symbol("P")),
+		promptLength: g.Input("prompt_length", onnx.Int64, batch),
+	}
+	if n.proprio != nil {
+		o.proprio = g.Input("proprio", onnx.Float32, batch, onnx.Size(n.proprio.dims))
+	}
+	return o
+}
+
+// inserted is the number of tokens between BOS and the prompt.
+func (n *network) inserted() int {
+	count := n.images * n.dino.patches()
+	if n.proprio != nil {
+		count++
+	}
+	return count
+}
+
+// sequence is everything of the language model's input that no action token
+// changes; a chunk computes it once. S is the sequence length.
+type sequence struct {
+	before         onnx.Value // [B, tokens before the slots, hidden]
+	stop           onnx.Value // [B, 1, hidden]
+	cos, sin       onnx.Value // [B, 1, S, headSize]
+	rows           onnx.Value // [B, L, 1]: where each slot's logits are read
+	rowCos, rowSin onnx.Value // [B, 1, L, headSize]
+	bias           onnx.Value // [B, 1, 1, S]: 0, or -inf at pads
+}
+
+// encode computes the sequence from an observation.
+func (n *network) encode(g *onnx.Graph, o observation) *sequence {
+	hidden := int64(n.llama.hidden)
+	pixels := n.dino.patchPixels(g.Scope("vision"), o.images)
+	vision := g.Concat(-1,
+		n.dino.features(g.Scope("dino"), pixels),
+		n.siglip.features(g.Scope("siglip"), pixels))
+	vision = n.projector.build(g.Scope("projector"), vision)
+	vision = g.Reshape(vision, g.Ints(-1, int64(n.images*n.dino.patches()), hidden))
+
+	embed := g.Weight(embedName)
+	prompt := g.Gather(embed, o.promptIDs, 0)
+	bos := g.Slice(prompt, g.Ints(0), g.Ints(1), 1)
+	rest := g.Slice(prompt, g.Ints(1), g.Ints(math.MaxInt64), 1)
+	parts := []onnx.Value{bos, vision}
+	if n.proprio != nil {
+		parts = append(parts, n.proprio.build(g.Scope("proprio"), o.proprio))
+	}
+	stop := g.Gather(embed, g.IntTensor([]int64{1, 1}, []int64{n.tokens.stop}), 0)
+	stop = g.Expand(stop, g.Concat(0, g.ShapeOf(o.promptIDs, 0, 1), g.Ints(1, hidden)))
+
+	s := &sequence{before: g.Concat(1, append(parts, rest)...), stop: stop}
+	n.place(g.Scope("positions"), o, s)
+	return s
+}
+
+// place computes what depends on the prompts' lengths: pads are no columns of
+// the attention and take no positions, so a padded prompt gives the logits of
+// the same prompt without pads.
+func (n *network) place(g *onnx.Graph, o observation, s *sequence) {
+	inserted, slots := int64(n.inserted()), int64(n.slots)
+	length := g.Unsqueeze(o.promptLength, 1)                                // [B, 1]
+	first := g.Add(g.ShapeOf(o.promptIDs, 1, 2), g.Ints(inserted))          // [1], the column of slot 0
+	end := g.Add(length, g.Int(inserted))                                   // [B, 1], one past the last real prompt token
+	size := g.Squeeze(g.Add(first, g.Ints(slots+1)), 0)                     // S
+	column := g.Range(g.Int(0), size, g.Int(1))                             // [S]
+	inPrompt := g.Less(column, first)                                       // [S]
+	pad := g.And(inPrompt, g.GreaterOrEqual(column, end))                   // [B, S]
+	position := g.Where(inPrompt, column, g.Sub(column, g.Sub(first, end))) // [B, S]
+	s.bias = g.Unsqueeze(g.Where(pad, g.Float(float32(math.Inf(-1))), g.Float(0)), 1, 2)
+	s.cos = g.Unsqueeze(g.Gather(g.Weight(cosName), position, 0), 1)
+	s.sin = g.Unsqueeze(g.Gather(g.Weight(sinName), position, 0), 1)
+
+	following := make([]int64, slots-1)
+	for i := range following {
+		following[i] = int64(i)
+	}
+	last := g.Sub(end, g.Int(1)) // [B, 1]
+	parts := []onnx.Value{last}
+	if slots > 1 {
+		row := g.Add(g.IntTensor([]int64{1, slots - 1}, following), first)
+		shape := g.Concat(0, g.ShapeOf(o.promptIDs, 0, 1), g.Ints(slots-1))
+		parts = append(parts, g.Expand(row, shape))
+	}
+	rows := g.Concat(1, parts...) // [B, L]
+	s.rows = g.Unsqueeze(rows, 2)
+	at := g.GatherElements(position, rows, 1)
+	s.rowCos = g.Unsqueeze(g.Gather(g.Weight(cosName), at, 0), 1)
+	s.rowSin = g.Unsqueeze(g.Gather(g.Weight(sinName), at, 0), 1)
+}
+
+// logits returns float32 [B, L, K] for tokens [B, L], bins or -1 where masked.
+func (n *network) logits(g *onnx.Graph, s *sequence, tokens onnx.Value) onnx.Value {
+	masked := g.Less(tokens, g.Int(0))
+	ids := g.Where(masked, g.Int(n.tokens.mask), g.Sub(g.Int(n.tokens.base-1), tokens))
+	slots := g.Gather(g.Weight(embedName), ids, 0)
+	return n.llama.logits(g.Scope("llama"), g.Concat(1, s.before, slots, s.stop), s)
+}
