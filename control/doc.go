@@ -1,0 +1,55 @@
+// Package control turns action chunks into joint commands that a real arm can
+// follow: it joins chunks in time, interpolates them at the command rate, and
+// sends nothing that its safety filter did not pass. It knows nothing of
+// tokens and nothing of ROS; the node converts.
+//
+// The Executor takes feedback, observations and chunks by method calls with
+// explicit times and gives one Command a Tick; Run drives it from a ticker.
+// See ExampleExecutor, and docs of Mode for the states.
+//
+// # Safety, in this order
+//
+//  1. Finite numbers. A chunk that holds a NaN or an infinity stops the arms;
+//     such a joint message is refused and does not count as feedback.
+//  2. Position limits. A target beyond a limit is clamped to it and counted.
+//     Beyond by more than Config.LimitTolerance for longer than
+//     Config.LimitTime, or by more than Config.LimitStop, it stops the arms.
+//     A joint that is itself outside (it was enabled there) may always move
+//     back: the excess is measured from where the joint is.
+//  3. Velocity, acceleration and step limits, which also keep every joint
+//     able to brake before its position limit. Where one joint of an arm is
+//     too fast, all are slowed by the same factor.
+//  4. Workspace: Config.Workspace, where set.
+//  5. Following error: a joint (not a gripper, which is meant to be stopped by
+//     what it grasps) further from its command than Config.FollowingTolerance
+//     for longer than Config.FollowingTime.
+//  6. Staleness of the observation, the chunk and the joint feedback.
+//  7. The e-stop latch.
+//
+// A stop decelerates from the last commanded state and then latches, once, a
+// hold pose within limits: the last command, or the measured pose of a joint
+// whose following error lasts. The hold pose does not follow the measurement
+// and is never zeros. An e-stop does the same at the maximum deceleration,
+// from the next tick on.
+//
+// # States
+//
+//	                    Enable                     chunk
+//	Disabled ─────────────────────────> Holding <─────────> Moving
+//	   ^                                  ^  halt: Stopping    │
+//	   │ Disable, at rest                 │                    │ stop, e-stop
+//	   │                                  │ Enable             v
+//	   └───────────────────────── Held, Estopped <───────── Stopping
+//
+// A halt (no chunk in time, an old observation, a jump of the clock, Flush)
+// ends by itself with the next good chunk, even while still decelerating. A
+// stop (everything else) needs Enable, which is refused until the arms stand.
+// Enable needs fresh feedback of every arm and starts from the measured pose,
+// or from the hold pose where that is being sent and the arm is there.
+//
+// Held and Estopped keep sending the hold pose, but only as long as fresh
+// feedback agrees with it: an arm that was powered off and moved meanwhile is
+// not pulled back. Disable decelerates, sends the hold pose a few times and is
+// then silent, so that another publisher can take over; the driver keeps the
+// last target, and nothing ever cuts its power.
+package control

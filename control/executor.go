@@ -1,0 +1,554 @@
+package control
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"gonum.org/v1/gonum/floats"
+)
+
+// Mode is the state of the arms as an operator sees it. The package comment
+// has the transitions.
+type Mode uint8
+
+// The modes.
+const (
+	Disabled Mode = iota // nothing is sent
+	Holding              // enabled, at rest, waiting for a chunk
+	Moving               // following a chunk
+	Stopping             // decelerating, for a halt or a stop
+	Held                 // at rest after a stop; needs Enable
+	Estopped             // e-stop latched; needs Enable
+)
+
+// String returns the mode's name: "holding".
+func (m Mode) String() string {
+	switch m {
+	case Disabled:
+		return "disabled"
+	case Holding:
+		return "holding"
+	case Moving:
+		return "moving"
+	case Stopping:
+		return "stopping"
+	case Held:
+		return "held"
+	case Estopped:
+		return "estopped"
+	}
+	return fmt.Sprintf("mode_%d", uint8(m))
+}
+
+// Command is one setpoint for all joints of all arms.
+type Command struct {
+	Stamp time.Time // the time given to Tick
+	// Positions (rad, m) and Velocities (per s) in the order of the Layout.
+	// They are the executor's own and valid until the next Tick.
+	Positions, Velocities []float64
+	Mode                  Mode
+	Code                  Code // why the arms do not follow the policy, else OK
+	// First marks the first command after an Enable that did not continue
+	// from the commands before.
+	First bool
+}
+
+// Status is a snapshot of the executor.
+type Status struct {
+	Mode     Mode
+	Code     Code          // why the arms do not follow the policy, else OK
+	Epoch    uint64        // for the next observation's Trajectory
+	Left     time.Duration // until the plan's last row is due; 0 without a plan
+	Counters Counters
+}
+
+// phase is what Tick does; Mode is derived from it and from the cause.
+type phase uint8
+
+const (
+	silent    phase = iota // sends nothing
+	following              // tracks the plan
+	braking                // brings all joints to rest
+	resting                // goes to, then keeps, the hold pose
+)
+
+// settleCommands is how often the hold pose is sent, come what may, once the
+// arms rest: moveit_servo's num_outgoing_halt_msgs_to_publish is also 4.
+const settleCommands = 4
+
+// Executor runs chunks. All methods may be called from any goroutine; none
+// blocks for longer than a Tick takes, which is microseconds.
+type Executor struct {
+	cfg    Config
+	dims   int
+	period time.Duration
+	gap    time.Duration // a pause between ticks after which the arms stand
+	joints []Joint       // flat
+	names  []string      // "left/joint1"
+	arms   []span
+
+	mu       sync.Mutex
+	phase    phase
+	cause    Code // while not following
+	release  bool // go silent once at rest
+	freeze   bool // hold where the arms come to rest, wherever that is
+	settle   int  // commands left to send once at rest, come what may
+	first    bool
+	epoch    uint64
+	lastTick time.Time
+	position []float64 // last commanded
+	velocity []float64 // last commanded
+	hold     []float64
+	want     []float64 // scratch: velocities
+	ref      []float64 // scratch: the plan now
+	refWas   []float64 // scratch: the plan one interval earlier
+
+	plan      plan
+	lastStamp time.Time // of the newest chunk taken in this epoch
+	lastDrop  Code      // of the newest chunk; OK if it was taken
+	consumed  consumption
+
+	measured  []float64
+	fed       []time.Time // per arm: stamp of the newest feedback
+	observed  time.Time
+	deviating []time.Time // per joint: since when it is off its command; zero if not
+	beyond    []time.Time // per joint: since when its target is beyond tolerance
+	clamped   []bool      // per joint: its target is beyond a limit
+
+	counters Counters
+	events   eventRing
+	changed  chan struct{}
+}
+
+// span is the part of a flat slice that belongs to an arm.
+type span struct{ lo, hi int }
+
+// New returns a disabled Executor.
+func New(cfg Config) (*Executor, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	n := cfg.Layout.Dims()
+	e := &Executor{
+		cfg: cfg, dims: n,
+		period:  seconds(1 / cfg.CommandRate),
+		changed: make(chan struct{}, 1),
+		fed:     make([]time.Time, len(cfg.Layout)),
+		clamped: make([]bool, n), deviating: make([]time.Time, n), beyond: make([]time.Time, n),
+	}
+	// After five missed commands a driver has reached its last target.
+	e.gap = max(5*e.period, 100*time.Millisecond)
+	for _, f := range []*[]float64{&e.position, &e.velocity, &e.hold, &e.want, &e.ref, &e.refWas, &e.measured, &e.plan.seam} {
+		*f = make([]float64, n)
+	}
+	for _, a := range cfg.Layout {
+		e.arms = append(e.arms, span{len(e.joints), len(e.joints) + len(a.Joints)})
+		for _, j := range a.Joints {
+			e.joints = append(e.joints, j)
+			e.names = append(e.names, a.Name+"/"+j.Name)
+		}
+	}
+	return e, nil
+}
+
+// Period returns the time between two commands.
+func (e *Executor) Period() time.Duration { return e.period }
+
+// Epoch returns the current epoch. A chunk begun in an earlier one is dropped:
+// note it before taking the observation. Enable, Flush and a clock that went
+// back begin a new one.
+func (e *Executor) Epoch() uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.epoch
+}
+
+// Status returns a snapshot for diagnostics.
+func (e *Executor) Status() Status {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := Status{Mode: e.mode(), Code: e.code(), Epoch: e.epoch, Counters: e.counters}
+	if e.plan.active {
+		s.Left = max(0, e.plan.end().Sub(e.lastTick))
+	}
+	return s
+}
+
+// Events appends the events since the last call to dst, oldest first.
+func (e *Executor) Events(dst []Event) []Event {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.events.take(dst)
+}
+
+// Changed is sent to, without blocking, when there are new events.
+func (e *Executor) Changed() <-chan struct{} { return e.changed }
+
+// Enable lets the arms move. They must be at rest, every arm's feedback must be
+// fresh and its pose plausible. It clears an e-stop and every other stop, and
+// does nothing where the arms are enabled already.
+func (e *Executor) Enable(now time.Time) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.phase == following, e.phase != silent && !e.cause.Latched():
+		return nil
+	case e.phase == braking, e.phase == resting && !e.arrived():
+		return fmt.Errorf("control: the arms are still coming to rest (%v); enable again in a second", e.cause)
+	}
+	for a, s := range e.arms {
+		arm := &e.cfg.Layout[a]
+		if !fresh(e.fed[a], now, e.cfg.FeedbackTimeout) {
+			return fmt.Errorf("control: arm %q: no joint feedback within %v; is its driver running, and its state topic the right one?", arm.Name, e.cfg.FeedbackTimeout)
+		}
+		for j := s.lo; j < s.hi; j++ {
+			l := &e.joints[j].Limits
+			if x := math.Abs(l.excess(e.measured[j])); x > e.limitStop(j) {
+				return fmt.Errorf("control: %s is measured at %.4g, beyond its limits %.4g to %.4g by more than %.4g; check its unit and zero point", e.names[j], e.measured[j], l.Lower, l.Upper, e.limitStop(j))
+			}
+		}
+	}
+	e.watchFollowing(now)
+	if e.phase == silent || !e.agrees(now) {
+		e.startFromMeasured()
+	}
+	copy(e.hold, e.position)
+	e.clampHold()
+	clear(e.deviating)
+	clear(e.beyond)
+	clear(e.clamped)
+	e.release, e.freeze, e.lastTick = false, false, now
+	e.phase, e.cause = resting, Waiting
+	e.newEpoch()
+	e.tell(Event{Time: now, Code: Enabled})
+	return nil
+}
+
+// startFromMeasured makes the measured pose the last commanded one. Where it is
+// outside the limits by less than one command may move, as arms resting on a
+// stop measure it, it is clamped. A gripper's never lies below its range: the
+// driver would take the absolute value.
+func (e *Executor) startFromMeasured() {
+	for j := range e.position {
+		l := &e.joints[j].Limits
+		p := e.measured[j]
+		if math.Abs(l.excess(p)) <= math.Min(l.Step, l.Velocity*e.period.Seconds()) ||
+			e.joints[j].Gripper && p < l.Lower {
+			p = l.clamp(p)
+		}
+		e.position[j], e.velocity[j] = p, 0
+	}
+	e.first = true
+}
+
+// Disable brings the arms to rest and then sends nothing more. It does not
+// clear an e-stop.
+func (e *Executor) Disable(now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.release = true
+	e.stop(now, Event{Code: Disabling})
+}
+
+// Estop stops the arms at the maximum deceleration from the next Tick on, and
+// latches until Enable. Arms that are on their way to a hold pose, after another
+// stop or from outside their limits, do not go on to it.
+func (e *Executor) Estop(now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	onTheWay := e.phase == resting && !e.arrived()
+	e.stop(now, Event{Code: Estop})
+	if onTheWay {
+		e.phase, e.freeze = braking, true
+	}
+}
+
+// Shutdown stops the arms at the maximum deceleration and then sends nothing more.
+func (e *Executor) Shutdown(now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.release = true
+	e.stop(now, Event{Code: ShuttingDown})
+}
+
+// Flush throws the plan away, as a new instruction may ask for: the arms halt,
+// and only chunks of the new epoch move them again.
+func (e *Executor) Flush(now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.newEpoch()
+	if e.phase != silent {
+		e.halt(now, Event{Code: Flushed})
+	}
+}
+
+// Tick returns the command for time now, or false where nothing is to be sent:
+// while disabled, and less than a tenth of a Period after the last Tick. It is to
+// be called every Period; after a shorter time it takes a shorter step, after a
+// longer one no longer step. It does not allocate.
+func (e *Executor) Tick(now time.Time) (Command, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.phase == silent {
+		return Command{}, false
+	}
+	elapsed := now.Sub(e.lastTick)
+	if elapsed < e.period/10 && elapsed > -e.period {
+		return Command{}, false
+	}
+	if elapsed < 0 {
+		e.clockWentBack(now, elapsed)
+		elapsed = e.period
+	}
+	e.lastTick = now
+	if elapsed > e.gap {
+		e.tell(Event{Time: now, Code: TickGap, Value: elapsed.Seconds(), Limit: e.gap.Seconds()})
+		clear(e.velocity)
+	}
+	dt := min(elapsed, e.period).Seconds()
+
+	e.watch(now)
+	if e.first {
+		return e.begin(now)
+	}
+	if e.phase == following {
+		e.follow(now, dt)
+	}
+	switch e.phase {
+	case braking:
+		e.brake(now, dt)
+	case resting:
+		e.rest(dt)
+	}
+	return e.emit(now)
+}
+
+// begin makes the first command after an Enable that started from the measured
+// pose: that pose, as it is now, before any motion. Where a stop came first
+// there is nothing to decelerate, and nothing is sent.
+func (e *Executor) begin(now time.Time) (Command, bool) {
+	if e.phase != following && e.cause.Latched() {
+		e.phase, e.first = silent, false
+		return Command{}, false
+	}
+	e.startFromMeasured()
+	copy(e.hold, e.position)
+	e.clampHold()
+	return e.emit(now)
+}
+
+// emit makes the command of this tick, if one is to be sent.
+func (e *Executor) emit(now time.Time) (Command, bool) {
+	if e.phase == resting && e.arrived() {
+		switch {
+		case e.settle > 0:
+			e.settle--
+		case e.release:
+			e.phase = silent
+			e.tell(Event{Time: now, Code: Silent})
+			return Command{}, false
+		case e.cause.Latched() && !e.agrees(now):
+			return Command{}, false
+		}
+	}
+	c := Command{Stamp: now, Positions: e.position, Velocities: e.velocity, Mode: e.mode(), Code: e.code(), First: e.first}
+	e.first = false
+	e.counters.Commands++
+	return c, true
+}
+
+// follow moves along the plan: it tracks the planned velocity and closes what
+// is missing to the planned position as fast as the limits allow.
+func (e *Executor) follow(now time.Time, dt float64) {
+	if now.After(e.plan.end()) {
+		e.halt(now, Event{Code: ChunkEnded, Value: float64(e.plan.rows) * e.plan.period})
+		return
+	}
+	e.plan.at(now, e.ref)
+	e.plan.at(now.Add(-seconds(dt)), e.refWas)
+	if !e.clampTargets(now) {
+		return
+	}
+	for j := range e.want {
+		l := &e.joints[j].Limits
+		rate := (e.ref[j] - e.refWas[j]) / dt
+		e.want[j] = rate + approach(e.refWas[j]-e.position[j], l.Acceleration, dt)
+	}
+	e.slowTogether()
+	copy(e.ref, e.position)
+	copy(e.refWas, e.velocity)
+	e.move(dt)
+	if outside := e.leavesWorkspace(e.ref, e.position); outside != 0 {
+		copy(e.position, e.ref)
+		copy(e.velocity, e.refWas)
+		e.stop(now, Event{Code: OutsideWorkspace, Value: outside})
+	}
+}
+
+// slowTogether scales the wanted velocities of an arm's joints, grippers apart,
+// so that the fastest keeps its limit and the others keep their ratio to it.
+func (e *Executor) slowTogether() {
+	period := e.period.Seconds()
+	for _, s := range e.arms {
+		scale := 1.0
+		for j := s.lo; j < s.hi; j++ {
+			l := &e.joints[j].Limits
+			fastest := math.Min(l.Velocity, l.Step/period)
+			v := math.Abs(e.want[j])
+			if e.joints[j].Gripper || v <= fastest*(1+1e-9) {
+				continue
+			}
+			scale = math.Min(scale, fastest/v)
+			if l.Velocity <= l.Step/period {
+				e.counters.ByCode[LimitedVelocity]++
+			} else {
+				e.counters.ByCode[LimitedStep]++
+			}
+		}
+		if scale == 1 {
+			continue
+		}
+		for j := s.lo; j < s.hi; j++ {
+			if !e.joints[j].Gripper {
+				e.want[j] *= scale
+			}
+		}
+	}
+}
+
+// move takes one step at the wanted velocities, as far as the limits allow.
+func (e *Executor) move(dt float64) {
+	for j := range e.want {
+		b := e.joints[j].Limits.bound(e.position[j], e.velocity[j], e.want[j], dt, e.period.Seconds())
+		if b.speedHit {
+			e.counters.ByCode[LimitedVelocity]++
+		}
+		if b.stepHit {
+			e.counters.ByCode[LimitedStep]++
+		}
+		if b.changeHit {
+			e.counters.ByCode[LimitedAcceleration]++
+		}
+		e.velocity[j] = b.velocity
+		e.position[j] = e.joints[j].Limits.advance(e.position[j], b.velocity, dt)
+	}
+}
+
+// brake takes one step of deceleration and, once every joint stands, latches
+// the hold pose.
+func (e *Executor) brake(now time.Time, dt float64) {
+	for j := range e.velocity {
+		l := &e.joints[j].Limits
+		a := l.Acceleration
+		if e.cause == Estop || e.cause == ShuttingDown {
+			a = l.Deceleration
+		}
+		e.velocity[j] = brake(e.velocity[j], a, dt)
+		e.position[j] = l.advance(e.position[j], e.velocity[j], dt)
+	}
+	if floats.Norm(e.velocity, math.Inf(1)) == 0 && e.latchHold(now) {
+		e.phase, e.settle = resting, settleCommands
+	}
+}
+
+// latchHold sets the hold pose from the last command, or from the measurement
+// for joints that have been off their command for FollowingTime, and clamps it.
+// It reports false while it is too early to tell which: a driver that lags is
+// still arriving.
+func (e *Executor) latchHold(now time.Time) bool {
+	copy(e.hold, e.position)
+	if e.freeze {
+		return true
+	}
+	for a, s := range e.arms {
+		if !fresh(e.fed[a], now, e.cfg.FeedbackTimeout) {
+			continue
+		}
+		for j := s.lo; j < s.hi; j++ {
+			switch {
+			case e.deviating[j].IsZero():
+			case now.Sub(e.deviating[j]) > e.cfg.FollowingTime:
+				e.hold[j] = e.measured[j]
+			default:
+				return false
+			}
+		}
+	}
+	e.clampHold()
+	return true
+}
+
+// clampHold brings the hold pose within the position limits.
+func (e *Executor) clampHold() {
+	for j := range e.hold {
+		e.hold[j] = e.joints[j].Limits.clamp(e.hold[j])
+	}
+}
+
+// rest goes to the hold pose, within limits, and stays there.
+func (e *Executor) rest(dt float64) {
+	if e.arrived() {
+		return
+	}
+	for j := range e.want {
+		gap := e.hold[j] - e.position[j]
+		e.want[j] = approach(gap, e.joints[j].Limits.Acceleration, dt)
+	}
+	e.slowTogether()
+	e.move(dt)
+	for j := range e.position {
+		// A rest of rounding size is not worth another command.
+		if math.Abs(e.hold[j]-e.position[j]) < 1e-12 {
+			e.position[j] = e.hold[j]
+		}
+	}
+}
+
+// arrived reports whether the arms stand at the hold pose.
+func (e *Executor) arrived() bool {
+	return floats.Equal(e.position, e.hold) && floats.Norm(e.velocity, math.Inf(1)) == 0
+}
+
+// mode derives the Mode.
+func (e *Executor) mode() Mode {
+	switch {
+	case e.phase == following:
+		return Moving
+	case e.phase == braking:
+		return Stopping
+	case e.cause == Estop:
+		return Estopped
+	case e.phase == silent:
+		return Disabled
+	case e.cause.Latched():
+		return Held
+	}
+	return Holding
+}
+
+// code is the cause, or OK while following.
+func (e *Executor) code() Code {
+	if e.phase == following {
+		return OK
+	}
+	return e.cause
+}
+
+// tell counts an event and keeps it for Events.
+func (e *Executor) tell(v Event) {
+	e.counters.ByCode[v.Code]++
+	e.note(v)
+}
+
+// note keeps an event for Events.
+func (e *Executor) note(v Event) {
+	if e.events.add(v) {
+		e.counters.EventsLost++
+	}
+	select {
+	case e.changed <- struct{}{}:
+	default:
+	}
+}

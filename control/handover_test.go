@@ -1,0 +1,222 @@
+package control
+
+import (
+	"math"
+	"testing"
+	"time"
+)
+
+func TestHandOverSkipsTheRowsAlreadyExecuted(t *testing.T) {
+	r := newRig(t, nil)
+	r.enable()
+	r.give(r.chunk(20, 20, 0.01), OK) // 0.2 rad/s
+	r.run(300 * time.Millisecond)
+
+	// The next chunk sees this moment, continues the same motion, and takes
+	// 200 ms to compute: its first 4 rows are then in the past.
+	next := r.chunk(20, 20, 0.01)
+	r.run(200 * time.Millisecond)
+	before := r.e.Status().Counters.RowsSkipped
+	r.give(next, OK)
+	if got := r.e.Status().Counters.RowsSkipped - before; got != 4 {
+		t.Fatalf("skipped %d rows", got)
+	}
+	v := r.c.Velocities[0]
+	for range 20 {
+		r.tick(r.e.Period())
+		if math.Abs(r.c.Velocities[0]-v) > 1e-6 {
+			t.Fatalf("the seam shows: %v after %v", r.c.Velocities[0], v)
+		}
+	}
+}
+
+func TestTimeTheArmsStoodDoesNotSkipRows(t *testing.T) {
+	r := newRig(t, nil)
+	r.enable()
+	r.run(100 * time.Millisecond)
+	c := r.chunk(8, 20, 0.01)
+	r.run(time.Second)
+	r.give(c, OK)
+	if got := r.e.Status().Counters.RowsSkipped; got != 0 {
+		t.Fatalf("skipped %d rows though nothing was executed", got)
+	}
+	r.run(400 * time.Millisecond)
+	if got := r.c.Positions[0]; math.Abs(got-(home[0]+0.08)) > 1e-6 {
+		t.Fatalf("came to %v", got)
+	}
+}
+
+func TestASlowModelHaltsSmoothlyBetweenChunksAndGoesOn(t *testing.T) {
+	r := newRig(t, nil)
+	r.enable()
+	halts, moved := 0, r.pose()[0]
+	mode := Holding
+	for range 10 { // 1.2 s a chunk, 8 rows at 20 Hz: 0.4 s
+		c := r.chunk(8, 20, 0.01)
+		for range 60 {
+			r.tick(r.e.Period())
+			if m := r.e.Status().Mode; m != mode {
+				if mode = m; m == Holding {
+					halts++
+				}
+			}
+		}
+		switch code := r.e.Replace(c, r.now); code {
+		case OK, DroppedLate: // the part of the last chunk that it repeats was executed
+		default:
+			t.Fatal(code)
+		}
+	}
+	moved = r.pose()[0] - moved
+	if halts < 4 || moved < 4*0.08 {
+		t.Fatalf("%d halts, moved %v", halts, moved)
+	}
+}
+
+func TestAChunkIsDroppedAndCountedWithItsReason(t *testing.T) {
+	moving := func(change func(*Config)) *rig {
+		r := newRig(t, change)
+		r.enable()
+		r.give(r.chunk(40, 20, 0.01), OK)
+		r.run(time.Second)
+		return r
+	}
+	for _, c := range []struct {
+		want  Code
+		make  func(*rig) Trajectory
+		setup func(*Config)
+	}{
+		{want: DroppedLate, make: func(r *rig) Trajectory {
+			c := r.chunk(8, 20, 0.01)
+			r.run(400 * time.Millisecond)
+			return c
+		}},
+		{want: DroppedReordered, make: func(r *rig) Trajectory {
+			a, b := r.chunk(8, 20, 0.01), r.chunk(8, 20, 0.01)
+			b.Stamp = b.Stamp.Add(50 * time.Millisecond)
+			r.run(100 * time.Millisecond)
+			r.give(b, OK)
+			return a
+		}},
+		{want: DroppedReordered, make: func(r *rig) Trajectory {
+			a := r.chunk(8, 20, 0.01)
+			r.give(a, OK)
+			return a // a copy
+		}},
+		{want: DroppedEpoch, make: func(r *rig) Trajectory {
+			a := r.chunk(8, 20, 0.01)
+			r.e.Flush(r.now)
+			r.tick(r.e.Period())
+			return a
+		}},
+		{want: DroppedFuture, make: func(r *rig) Trajectory {
+			a := r.chunk(8, 20, 0.01)
+			a.Stamp = r.now.Add(time.Second)
+			return a
+		}},
+		{want: DroppedStale, make: func(r *rig) Trajectory {
+			a := r.chunk(100, 20, 0)
+			r.run(400 * time.Millisecond)
+			return a
+		}, setup: func(c *Config) { c.MaxObservationAge = 300 * time.Millisecond }},
+		{want: DroppedStale, make: func(r *rig) Trajectory {
+			a := r.chunk(100, 20, 0)
+			r.cameras = false
+			r.run(600 * time.Millisecond)
+			return a
+		}},
+		{want: DroppedShape, make: func(r *rig) Trajectory {
+			a := r.chunk(8, 20, 0.01)
+			a.Values = a.Values[1:]
+			return a
+		}},
+		{want: DroppedShape, make: func(r *rig) Trajectory { return Trajectory{Stamp: r.now, Rate: 20, Epoch: r.e.Epoch()} }},
+		{want: DroppedShape, make: func(r *rig) Trajectory {
+			a := r.chunk(8, 20, 0.01)
+			a.Rate = math.NaN()
+			return a
+		}},
+	} {
+		t.Run(c.want.String(), func(t *testing.T) {
+			r := moving(c.setup)
+			bad := c.make(r)
+			dropped, taken := r.e.Status().Counters.Dropped(), r.e.Status().Counters.Chunks
+			r.give(bad, c.want)
+			k := r.e.Status().Counters
+			if k.Dropped() != dropped+1 || k.ByCode[c.want] != 1 || k.Chunks != taken {
+				t.Fatalf("counted %d dropped, %d of %v, %d taken", k.Dropped()-dropped, k.ByCode[c.want], c.want, k.Chunks-taken)
+			}
+			r.run(time.Second)
+		})
+	}
+}
+
+func TestChunksBegunBeforeEnableOrAStopDoNotMoveTheArms(t *testing.T) {
+	r := newRig(t, nil)
+	r.sense()
+	c := r.chunk(8, 20, 0.02)
+	r.enable()
+	r.give(c, DroppedEpoch)
+	c = r.chunk(40, 20, 0.02)
+	r.e.Disable(r.now)
+	r.run(time.Second)
+	r.enable()
+	r.give(c, DroppedEpoch)
+}
+
+func TestMaxChunkAgeHaltsBeforeTheRowsEnd(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.MaxChunkAge = 500 * time.Millisecond })
+	r.enable()
+	r.give(r.chunk(40, 20, 0.01), OK)
+	r.run(500 * time.Millisecond)
+	if r.c.Mode != Moving {
+		t.Fatal(r.c.Mode, r.c.Code)
+	}
+	r.tick(r.e.Period())
+	if r.c.Mode != Stopping || r.c.Code != ChunkStale {
+		t.Fatal(r.c.Mode, r.c.Code)
+	}
+}
+
+func TestAHandOverThatDisagreesIsJoinedWithinTheLimits(t *testing.T) {
+	r := newRig(t, nil)
+	r.enable()
+	for i := range 40 {
+		c := r.chunk(16, 20, 0.03)
+		if i%2 == 1 { // the other way, from 0.4 rad off
+			c = r.chunk(16, 20, -0.03)
+			for k := range c.Values {
+				if k%7 != 6 {
+					c.Values[k] -= 0.3
+				}
+			}
+		}
+		r.give(c, OK)
+		r.run(100 * time.Millisecond) // checked at every tick
+		if r.e.Status().Mode != Moving {
+			t.Fatal(r.e.Status())
+		}
+	}
+}
+
+func TestConsumptionCountsOnlyMovingTime(t *testing.T) {
+	at := func(s float64) time.Time { return epoch0.Add(seconds(s)) }
+	var c consumption
+	c.set(true, at(1))
+	c.set(true, at(1.5))
+	c.set(false, at(2))
+	c.set(true, at(5))
+	for _, w := range []struct{ from, now, want float64 }{
+		{0, 6, 2}, {1.5, 6, 1.5}, {2, 5, 0}, {3, 6, 1}, {5.5, 6, 0.5}, {7, 6, 0},
+	} {
+		if got := c.since(at(w.from), at(w.now)); got != seconds(w.want) {
+			t.Errorf("since %v at %v: %v, want %v s", w.from, w.now, got, w.want)
+		}
+	}
+	for i := range 100 { // what is forgotten counts as moving
+		c.set(i%2 == 0, at(10+float64(i)))
+	}
+	if got := c.since(at(10), at(110)); got < 50*time.Second {
+		t.Errorf("forgot that the arms moved: %v", got)
+	}
+}
