@@ -1,0 +1,286 @@
+package bag
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/foxglove/mcap/go/mcap"
+)
+
+// write puts files into a new directory and returns it.
+func write(t testing.TB, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func read(t testing.TB, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+func TestTruncatedMCAPIsReadAsFarAsItGoes(t *testing.T) {
+	for _, name := range []string{"compressed_mcap", "raw_mcap"} {
+		whole := read(t, filepath.Join(bags, name, name+"_0.mcap"))
+		want := uint64(0)
+		for _, f := range facts(t, name) {
+			want += f.Count
+		}
+		previous := uint64(0)
+		for _, percent := range []int{0, 1, 20, 50, 80, 99, 100} {
+			size := max(len(whole)*percent/100, 20)
+			if percent == 100 {
+				size = len(whole) - 1 // only the closing magic is cut: nothing is lost
+			}
+			dir := write(t, map[string]string{"cut.mcap": whole[:size]})
+			r, err := Open(filepath.Join(dir, "cut.mcap"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := observe(t, r)
+			read := uint64(0)
+			for _, f := range got {
+				read += f.Count
+			}
+			if percent == 100 {
+				if err != nil || read != want {
+					t.Errorf("%s without its last byte: %d messages, %v", name, read, err)
+				}
+				continue
+			}
+			var damage *DamagedError
+			if !errors.As(err, &damage) || !errors.Is(err, ErrTruncated) {
+				t.Fatalf("%s cut to %d %%: %v", name, percent, err)
+			}
+			if damage.Read != read || damage.Offset <= 0 || damage.Offset > int64(size) {
+				t.Errorf("%s cut to %d bytes: %d messages read, but %v", name, size, read, err)
+			}
+			if read < previous || read > want {
+				t.Errorf("%s cut to %d %%: %d messages, %d with less", name, percent, read, previous)
+			}
+			// Messages are spread evenly; a few chunks at the end may be lost.
+			if percent >= 20 && float64(read) < (float64(percent)/100-0.3)*float64(want) {
+				t.Errorf("%s cut to %d %%: only %d of %d messages", name, percent, read, want)
+			}
+			previous = read
+		}
+	}
+}
+
+func TestFlippedByteLosesAChunkAndIsReported(t *testing.T) {
+	for _, compression := range []string{"", "zstd", "lz4"} {
+		dir := filepath.Join(t.TempDir(), "b")
+		makeBag(t, dir, compression)
+		path := filepath.Join(dir, "b_0.mcap")
+		whole, err := openStorage(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second := whole.(*mcapFile).chunks[1]
+		data := []byte(read(t, path))
+		data[second.offset+second.length/2] ^= 0x10
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		r, err := Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := observe(t, r)
+		var damage *DamagedError
+		if !errors.As(err, &damage) || !errors.Is(err, ErrCorrupt) || damage.Offset != second.offset {
+			t.Fatalf("%q: %v", compression, err)
+		}
+		n := uint64(0)
+		for _, f := range got {
+			n += f.Count
+		}
+		if n != damage.Read || n < 10 || n > 22 {
+			t.Errorf("%q: %d messages read, %v", compression, n, err)
+		}
+	}
+}
+
+func TestMCAPWithoutChunksOrIndexIsRead(t *testing.T) {
+	for name, options := range map[string]mcap.WriterOptions{
+		"no chunks":     {},
+		"no index":      {Chunked: true, ChunkSize: 300, SkipChunkIndex: true},
+		"no statistics": {Chunked: true, ChunkSize: 300, SkipStatistics: true, Compression: mcap.CompressionZSTD},
+		"no summary": {
+			Chunked: true, ChunkSize: 300, SkipChunkIndex: true, SkipStatistics: true, SkipRepeatedSchemas: true,
+			SkipRepeatedChannelInfos: true, SkipAttachmentIndex: true, SkipMetadataIndex: true, SkipSummaryOffsets: true,
+		},
+	} {
+		var file bytes.Buffer
+		w, err := mcap.NewWriter(&file, &options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		check(w.WriteHeader(&mcap.Header{}))
+		check(w.WriteSchema(&mcap.Schema{ID: 1, Name: "std_msgs/msg/Bool", Encoding: "ros2msg", Data: []byte("bool data\n")}))
+		check(w.WriteChannel(&mcap.Channel{ID: 1, SchemaID: 1, Topic: "/a", MessageEncoding: "cdr"}))
+		const n = 100
+		for i := range n {
+			check(w.WriteMessage(&mcap.Message{ChannelID: 1, LogTime: uint64(n - i), Data: []byte{0, 1, 0, 0, byte(i)}}))
+			if i == n/2 {
+				check(w.WriteMetadata(&mcap.Metadata{Name: "between", Metadata: map[string]string{"a": "b"}}))
+			}
+		}
+		check(w.Close())
+		dir := write(t, map[string]string{"a.mcap": file.String()})
+		got := all(t, dir)
+		if len(got) != n {
+			t.Fatalf("%s: %d messages, want %d", name, len(got), n)
+		}
+		for i, m := range got {
+			if m.Time != int64(i+1) || m.Data[4] != byte(n-1-i) {
+				t.Fatalf("%s: message %d is %+v", name, i, m)
+			}
+		}
+		r, err := Open(dir)
+		check(err)
+		if topics := r.Topics(); len(topics) != 1 || topics[0].Count != n || topics[0].Type != "std_msgs/msg/Bool" {
+			t.Errorf("%s: topics %+v", name, topics)
+		}
+	}
+}
+
+func TestDirectoryWithoutMetadataIsRead(t *testing.T) {
+	name := "compressed_mcap"
+	dir := write(t, map[string]string{name + "_0.mcap": read(t, filepath.Join(bags, name, name+"_0.mcap"))})
+	r, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := observe(t, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compare(t, got, facts(t, name))
+}
+
+func TestWhatIsNoBagIsNamed(t *testing.T) {
+	good := read(t, filepath.Join(bags, "compressed_db3", metadataFile))
+	db3 := read(t, filepath.Join(bags, "compressed_db3", "compressed_db3_0.db3"))
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+		is    error
+		says  string
+	}{
+		{"empty directory", nil, ErrNotBag, "neither metadata.yaml nor .mcap or .db3 files"},
+		{"missing file", map[string]string{metadataFile: good}, ErrCorrupt, "metadata.yaml names compressed_db3_0.db3, which is missing"},
+		{"other file", map[string]string{metadataFile: good, "compressed_db3_0.db3": "hello"}, ErrNotBag, "begins neither as MCAP nor as SQLite"},
+		{"empty file", map[string]string{metadataFile: good, "compressed_db3_0.db3": ""}, ErrNotBag, "begins neither as MCAP nor as SQLite"},
+		{"half a database", map[string]string{metadataFile: good, "compressed_db3_0.db3": db3[:len(db3)/2]}, ErrCorrupt, "malformed"},
+		{"header of a database", map[string]string{metadataFile: good, "compressed_db3_0.db3": db3[:16]}, ErrCorrupt, "compressed_db3_0.db3"},
+		{"storage", map[string]string{metadataFile: strings.Replace(good, "sqlite3", "lmdb", 1)}, ErrUnsupported, `storage "lmdb"`},
+		{"version", map[string]string{metadataFile: strings.Replace(good, "version: 5", "version: 99", 1)}, ErrUnsupported, "metadata version 99"},
+		{"compression", map[string]string{metadataFile: strings.NewReplacer(`compression_format: ""`, "compression_format: zstd", `compression_mode: ""`, "compression_mode: FILE").Replace(good)},
+			ErrUnsupported, `compression_format "zstd" of each file`},
+		{"other YAML", map[string]string{metadataFile: "a: 1\n"}, ErrNotBag, "no rosbag2_bagfile_information"},
+		{"no YAML", map[string]string{metadataFile: "\t{"}, ErrCorrupt, metadataFile},
+		{"path outside", map[string]string{metadataFile: strings.ReplaceAll(good, "- compressed_db3_0.db3", "- ../../etc/passwd")}, ErrCorrupt, "outside the bag"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Open(write(t, c.files))
+			if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("got %v, want %v: %s", err, c.is, c.says)
+			}
+		})
+	}
+	if _, err := Open(filepath.Join(t.TempDir(), "nothing")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a path that is not there: %v", err)
+	}
+}
+
+func TestWalkEndsWithItsContext(t *testing.T) {
+	for _, name := range []string{"compressed_mcap", "compressed_db3"} {
+		r, err := Open(filepath.Join(bags, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		n := 0
+		var last error
+		for _, err := range r.Messages(ctx) {
+			if last = err; err != nil {
+				break
+			}
+			if n++; n == 10 {
+				cancel()
+			}
+		}
+		cancel()
+		if n != 10 || !errors.Is(last, context.Canceled) {
+			t.Errorf("%s: %d messages, then %v", name, n, last)
+		}
+	}
+}
+
+func FuzzMetadata(f *testing.F) {
+	for _, name := range []string{"compressed_mcap", "compressed_db3"} {
+		f.Add([]byte(read(f, filepath.Join(bags, name, metadataFile))))
+	}
+	f.Add([]byte("rosbag2_bagfile_information:\n  version: 9\n  storage_identifier: mcap\n  relative_file_paths: [a]\n  topics_with_message_count:\n  - topic_metadata:\n      offered_qos_profiles:\n      - depth: 1\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		info, err := parseMetadata(text)
+		if err != nil {
+			return
+		}
+		for _, path := range info.Paths {
+			if !filepath.IsLocal(path) {
+				t.Errorf("path %q", path)
+			}
+		}
+	})
+}
+
+// Bytes of any kind as an MCAP file: no panic, no error of an unknown kind, and
+// the walk ends. Fuzz it with -fuzzminimizetime 10x, or most of the time goes into
+// making inputs smaller.
+func FuzzMCAP(f *testing.F) {
+	dir := f.TempDir()
+	for i, compression := range []string{"", "zstd", "lz4"} {
+		path := filepath.Join(dir, string(rune('a'+i)))
+		makeBag(f, path, compression)
+		f.Add([]byte(read(f, filepath.Join(path, filepath.Base(path)+"_0.mcap"))))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := filepath.Join(t.TempDir(), "fuzz.mcap")
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		r, err := Open(path)
+		if err == nil {
+			for _, err = range r.Messages(context.Background()) {
+				if err != nil {
+					break
+				}
+			}
+		}
+		if err != nil && !errors.Is(err, ErrNotBag) && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrTruncated) {
+			t.Errorf("%v", err)
+		}
+	})
+}

@@ -1,0 +1,160 @@
+package bag
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+const (
+	metadataFile = "metadata.yaml"
+	// metadataVersion is what ROS 2 Humble writes.
+	metadataVersion = 5
+	// The versions that are read: 4 (Foxy, storage files relative to the directory)
+	// to 9 (Jazzy, QoS profiles as a list instead of a string).
+	oldestMetadata, newestMetadata = 4, 9
+	// maxMetadataSize bounds the memory for reading one: far above what thousands of
+	// files and topics need.
+	maxMetadataSize = 16 << 20
+)
+
+// metadata is a bag's metadata.yaml.
+type metadata struct {
+	Info bagInfo `yaml:"rosbag2_bagfile_information"`
+}
+
+type bagInfo struct {
+	Version           int          `yaml:"version"`
+	Storage           string       `yaml:"storage_identifier"`
+	Duration          nanoseconds  `yaml:"duration"`
+	Start             epoch        `yaml:"starting_time"`
+	MessageCount      uint64       `yaml:"message_count"`
+	Topics            []topicCount `yaml:"topics_with_message_count"`
+	CompressionFormat string       `yaml:"compression_format"`
+	CompressionMode   string       `yaml:"compression_mode"`
+	Paths             []string     `yaml:"relative_file_paths"`
+	Files             []fileInfo   `yaml:"files"`
+}
+
+type nanoseconds struct {
+	Nanoseconds int64 `yaml:"nanoseconds"`
+}
+
+type epoch struct {
+	Nanoseconds int64 `yaml:"nanoseconds_since_epoch"`
+}
+
+type topicCount struct {
+	Topic topicInfo `yaml:"topic_metadata"`
+	Count uint64    `yaml:"message_count"`
+}
+
+type topicInfo struct {
+	Name   string      `yaml:"name"`
+	Type   string      `yaml:"type"`
+	Format string      `yaml:"serialization_format"`
+	QoS    qosProfiles `yaml:"offered_qos_profiles"`
+}
+
+type fileInfo struct {
+	Path     string      `yaml:"path"`
+	Start    epoch       `yaml:"starting_time"`
+	Duration nanoseconds `yaml:"duration"`
+	Count    uint64      `yaml:"message_count"`
+}
+
+// qosProfiles is YAML within a YAML string up to version 8, and plain YAML from
+// version 9 on; here it is always the text.
+type qosProfiles string
+
+func (q *qosProfiles) UnmarshalYAML(node *yaml.Node) error {
+	if node.Kind == yaml.ScalarNode {
+		*q = qosProfiles(node.Value)
+		return nil
+	}
+	if len(node.Content) == 0 {
+		*q = ""
+		return nil
+	}
+	text, err := yaml.Marshal(node)
+	if err != nil {
+		return err
+	}
+	*q = qosProfiles(text)
+	return nil
+}
+
+// readMetadata reads dir's metadata.yaml.
+func readMetadata(dir string) (*bagInfo, error) {
+	path := filepath.Join(dir, metadataFile)
+	stat, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if stat.Size() > maxMetadataSize {
+		return nil, fmt.Errorf("%s: %w: %d bytes of metadata", path, ErrCorrupt, stat.Size())
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := parseMetadata(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return info, nil
+}
+
+// parseMetadata reads the text of a metadata.yaml and checks what reading the
+// bag relies on.
+func parseMetadata(text []byte) (*bagInfo, error) {
+	var m metadata
+	if err := yaml.Unmarshal(text, &m); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	info := &m.Info
+	switch {
+	case info.Version == 0 && info.Storage == "":
+		return nil, fmt.Errorf("%w: no rosbag2_bagfile_information", ErrNotBag)
+	case info.Version < oldestMetadata || info.Version > newestMetadata:
+		return nil, fmt.Errorf("%w: metadata version %d, read are %d to %d", ErrUnsupported, info.Version, oldestMetadata, newestMetadata)
+	case info.Storage != "mcap" && info.Storage != "sqlite3":
+		return nil, fmt.Errorf("%w: storage %q, read are mcap and sqlite3", ErrUnsupported, info.Storage)
+	case info.CompressionFormat != "" || info.CompressionMode != "" && !strings.EqualFold(info.CompressionMode, "none"):
+		return nil, fmt.Errorf("%w: compression_format %q of each %s; rewrite it uncompressed with ros2 bag convert (chunks compressed within MCAP are read)",
+			ErrUnsupported, info.CompressionFormat, strings.ToLower(info.CompressionMode))
+	case len(info.Paths) == 0:
+		return nil, fmt.Errorf("%w: relative_file_paths names no file", ErrCorrupt)
+	}
+	for _, path := range info.Paths {
+		if !filepath.IsLocal(path) {
+			return nil, fmt.Errorf("%w: file %q lies outside the bag", ErrCorrupt, path)
+		}
+	}
+	return info, nil
+}
+
+// writeMetadata writes dir's metadata.yaml, whole or not at all.
+func writeMetadata(dir string, info *bagInfo) error {
+	text, err := yaml.Marshal(metadata{*info})
+	if err != nil {
+		return fmt.Errorf("metadata: %w", err)
+	}
+	temporary := filepath.Join(dir, "."+metadataFile)
+	if err := os.WriteFile(temporary, text, 0o644); err != nil {
+		os.Remove(temporary) // may be half there, on a full disk
+		return err
+	}
+	return os.Rename(temporary, filepath.Join(dir, metadataFile))
+}
+
+// fromNanoseconds turns a storage's time into Go's; times that its int64 cannot
+// hold (after 2262) stop at the last one that it can.
+func fromNanoseconds(ns uint64) time.Time {
+	return time.Unix(0, int64(min(ns, math.MaxInt64))).UTC()
+}
