@@ -1,0 +1,1 @@
+"""The Discrete Diffusion VLA architecture in PyTorch: model, checkpoints, tokenizer, data."""

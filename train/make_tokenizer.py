@@ -1,0 +1,86 @@
+"""Trains the SentencePiece model of the tiny policies.
+
+    python3 train/make_tokenizer.py --out policies/tiny-reach/tokenizer.model
+
+BPE with byte fallback and a dummy prefix, as Llama's: <unk> 0, <s> 1, </s> 2, no pad. The ids stay
+below 768, where the action tokens of a 1,024-token vocabulary begin.
+"""
+
+import argparse
+import itertools
+import os
+import string
+import tempfile
+
+import sentencepiece
+
+VERBS = """reach|reach for|reach to|touch|move to|move towards|move the gripper to|move the arm to|go to|approach|point at
+push|pull|grasp|grab|pick up|lift|hold|put down|place|drop|turn|press|open|close|slide|bring|find|follow|take|avoid""".replace("\n", "|").split("|")
+COLOURS = "red green blue yellow orange purple white black grey brown pink".split()
+NOUNS = """cube block ball box cylinder bottle cup bowl plate lid drawer button bell coaster towel sponge spoon can pot pan
+object thing toy brick tray basket table shelf door handle""".split()
+PLACES = "on the left|on the right|in front|behind it|next to the plate|near the table edge|in the middle|with the left arm|with the right arm|with both arms|slowly|now|please|carefully|then stop|and wait".split("|")
+GENERAL = """
+A robot with two arms stands at a table and waits for somebody to tell it what it should do next.
+The cameras look down from the head and from each wrist, so that the hands do not hide what they hold.
+When an instruction arrives, the policy reads it together with the pictures and the position of every joint.
+It answers with a short plan: a few steps of motion, about twenty for every second of time.
+If something is wrong, the arms slow down and hold still until a person has looked at them.
+Numbers such as 0, 1, 2, 3, 4, 5, 6, 7, 8 and 9 are written in figures or in words: one, two, three, four, five, six.
+Please bring me the small cup first, and after that the large one which stands behind the bottle.
+Some objects are soft and others are hard; some are heavy and others are light.
+Where is it? Is it under the box, over the shelf, inside the drawer or outside of the room?
+You can stop at any time. Do not move while your hand is between the fingers of the gripper.
+""".strip().split("\n")
+TEMPLATE = "In: What action should the robot take to {}?"
+
+
+def sentences():
+    for verb, colour, noun in itertools.product(VERBS, COLOURS, NOUNS):
+        yield TEMPLATE.format(f"{verb} the {colour} {noun}")
+    for verb, noun, place in itertools.product(VERBS, NOUNS, PLACES):
+        yield f"{verb} the {noun} {place}"
+    # The text after a newline is a sentence of its own: that is how a trainer reads lines.
+    for _ in range(2000):
+        yield "Out:"
+    for line in GENERAL * 40:
+        yield line
+    # Every printable ASCII character becomes a piece; all others fall back to bytes.
+    yield " ".join(string.ascii_letters + string.digits + string.punctuation)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--vocab", type=int, default=768)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        text, prefix = os.path.join(scratch, "text.txt"), os.path.join(scratch, "tokenizer")
+        with open(text, "w", encoding="utf-8") as file:
+            file.writelines(line + "\n" for line in sentences())
+        sentencepiece.SentencePieceTrainer.train(
+            input=text,
+            model_prefix=prefix,
+            model_type="bpe",
+            vocab_size=arguments.vocab,
+            byte_fallback=True,
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            add_dummy_prefix=True,
+            split_digits=True,
+            allow_whitespace_only_pieces=True,
+            unk_id=0,
+            bos_id=1,
+            eos_id=2,
+            pad_id=-1,
+            input_sentence_size=0,
+            num_threads=1,
+            minloglevel=2,
+        )
+        with open(prefix + ".model", "rb") as made, open(arguments.out, "wb") as out:
+            out.write(made.read())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+package train
+
+import (
+	"testing"
+
+	"github.com/ddvla/ddvla/internal/pytest"
+)
+
+// TestPython runs the unittest suite of the PyTorch side.
+func TestPython(t *testing.T) {
+	pytest.Run(t, nil, "test_model.py")
+}
