@@ -1,0 +1,129 @@
+package node
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ddvla/ddvla/msgs"
+	"github.com/ddvla/ddvla/policy/vision"
+)
+
+// camera keeps the newest usable message of one camera topic. Its callback looks
+// at the header and the layout and copies the bytes; no pixel is decoded there.
+type camera struct {
+	name       string // the model's name for it
+	topic      string // fully qualified
+	compressed bool   // sensor_msgs/msg/CompressedImage, else Image
+
+	mu       sync.Mutex
+	raw      imageMessage // of the callback, reused
+	newest   []byte       // CDR of the newest usable message
+	stamp    time.Time    // of its header
+	sequence uint64       // usable messages so far
+	refused  uint64       // messages that cannot be used
+	last     error        // why the last one was refused, nil after a usable one
+	rate     rate
+}
+
+// imageMessage is one of the two image messages.
+type imageMessage struct {
+	image      msgs.Image
+	compressed msgs.CompressedImage
+}
+
+// newCamera returns the keeper for a topic; topics that end in /compressed carry
+// CompressedImage, as image_transport names them.
+func newCamera(name, topic string) *camera {
+	return &camera{name: name, topic: topic, compressed: strings.HasSuffix(topic, "/compressed")}
+}
+
+// what names the camera to the operator.
+func (c *camera) what() string { return fmt.Sprintf("camera %q (topic %s)", c.name, c.topic) }
+
+// rosType is the topic's message type.
+func (c *camera) rosType() string {
+	if c.compressed {
+		return (*msgs.CompressedImage)(nil).ROSType()
+	}
+	return (*msgs.Image)(nil).ROSType()
+}
+
+// decode unmarshals raw into m and checks what can be checked without decoding
+// pixels. m aliases raw.
+func (c *camera) decode(raw []byte, m *imageMessage) (stamp time.Time, err error) {
+	if c.compressed {
+		if err := msgs.Unmarshal(raw, &m.compressed); err != nil {
+			return time.Time{}, err
+		}
+		if len(m.compressed.Data) == 0 {
+			return time.Time{}, fmt.Errorf("the compressed image is empty (format %q)", m.compressed.Format)
+		}
+		return m.compressed.Header.Stamp.Time(), nil
+	}
+	if err := msgs.Unmarshal(raw, &m.image); err != nil {
+		return time.Time{}, err
+	}
+	if err := pixels(&m.image).Validate(); err != nil {
+		return time.Time{}, err
+	}
+	return m.image.Header.Stamp.Time(), nil
+}
+
+// receive takes a message; received is the node's time. It reports whether the
+// message could be used, and the first of a row of refusals as an error.
+func (c *camera) receive(raw []byte, received time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stamp, err := c.decode(raw, &c.raw)
+	if err != nil {
+		c.refused++
+		first := c.last == nil
+		c.last = fmt.Errorf("camera %q: topic %s: %w", c.name, c.topic, err)
+		if first {
+			return c.last
+		}
+		return nil
+	}
+	if stamp.IsZero() {
+		stamp = received // a driver that does not stamp
+	}
+	c.newest = append(c.newest[:0], raw...)
+	c.stamp = stamp
+	c.last = nil
+	c.sequence++
+	c.rate.tick(received)
+	return nil
+}
+
+// copyTo copies the newest message into dst, which is reused, and returns it
+// with its stamp; the stamp is zero when there is none yet.
+func (c *camera) copyTo(dst []byte) ([]byte, time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append(dst[:0], c.newest...), c.stamp
+}
+
+// head returns the newest stamp without the picture, and the standing refusal.
+func (c *camera) head() (stamp time.Time, refusal error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stamp, c.last
+}
+
+// clear forgets what was received: after a jump of the clock, stamps from before
+// it mean nothing.
+func (c *camera) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.newest, c.stamp = c.newest[:0], time.Time{}
+}
+
+// pixels is how policy/vision sees an Image.
+func pixels(m *msgs.Image) vision.Raw {
+	return vision.Raw{
+		Encoding: m.Encoding, Width: int(m.Width), Height: int(m.Height), Step: int(m.Step),
+		Data: m.Data,
+	}
+}

@@ -1,0 +1,158 @@
+package node
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/ddvla/ddvla/msgs"
+)
+
+// armJoints is the number of values of one arm: six joints in rad and the
+// gripper's opening in m.
+const armJoints = 7
+
+// history is how many joint states are kept to pair with an older picture: half
+// a second at the drivers' 200 Hz.
+const history = 100
+
+// jointState is a measured state of one arm.
+type jointState struct {
+	stamp     time.Time
+	positions [armJoints]float64
+}
+
+// joints keeps the newest states of one arm.
+type joints struct {
+	arm, topic string
+
+	mu      sync.Mutex
+	message msgs.JointState // of the callback, reused
+	ring    [history]jointState
+	count   uint64 // states so far; the newest is ring[(count-1)%history]
+	refused uint64
+	last    error
+	rate    rate
+}
+
+// what names the arm to the operator.
+func (j *joints) what() string { return fmt.Sprintf("arm %q (topic %s)", j.arm, j.topic) }
+
+// receive takes a message and returns the state it holds. A refused message is
+// counted; err is the first of a row of refusals.
+func (j *joints) receive(raw []byte, received time.Time) (state jointState, ok bool, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	state, err = j.decode(raw, received)
+	if err != nil {
+		j.refused++
+		first := j.last == nil
+		j.last = fmt.Errorf("arm %q: topic %s: %w", j.arm, j.topic, err)
+		if first {
+			return jointState{}, false, j.last
+		}
+		return jointState{}, false, nil
+	}
+	j.last = nil
+	j.ring[j.count%history] = state
+	j.count++
+	j.rate.tick(received)
+	return state, true, nil
+}
+
+func (j *joints) decode(raw []byte, received time.Time) (jointState, error) {
+	m := &j.message
+	if err := msgs.Unmarshal(raw, m); err != nil {
+		return jointState{}, err
+	}
+	if len(m.Position) != armJoints {
+		return jointState{}, fmt.Errorf("%d positions, want %d: six joints and the gripper", len(m.Position), armJoints)
+	}
+	if len(m.Name) != armJoints {
+		return jointState{}, fmt.Errorf("%d names for %d positions", len(m.Name), armJoints)
+	}
+	base, err := numbering(m.Name)
+	if err != nil {
+		return jointState{}, err
+	}
+	state := jointState{stamp: m.Header.Stamp.Time()}
+	if state.stamp.IsZero() {
+		state.stamp = received
+	}
+	var seen [armJoints]bool
+	for i, name := range m.Name {
+		k, ok := jointIndex(name, base)
+		if !ok || seen[k] {
+			return jointState{}, fmt.Errorf("joint names %q are none of joint0..joint6, joint1..joint7 and joint1..joint6 with gripper", m.Name)
+		}
+		if v := m.Position[i]; math.IsNaN(v) || math.IsInf(v, 0) {
+			return jointState{}, fmt.Errorf("joint %q is at %v", name, v)
+		}
+		seen[k] = true
+		state.positions[k] = m.Position[i]
+	}
+	return state, nil
+}
+
+// numbering tells which number the first joint's name carries: drivers of the
+// Cobot Magic count from joint0 (the gripper is joint6) or from joint1 (the
+// gripper is joint7 or "gripper").
+func numbering(names []string) (int, error) {
+	for _, name := range names {
+		if name == "joint0" {
+			return 0, nil
+		}
+	}
+	for _, name := range names {
+		if name == "joint1" {
+			return 1, nil
+		}
+	}
+	return 0, fmt.Errorf("joint names %q hold neither joint0 nor joint1", names)
+}
+
+// jointIndex is the place of a joint name in an arm's positions. It does not
+// allocate: it runs at the drivers' rate.
+func jointIndex(name string, base int) (int, bool) {
+	if name == "gripper" {
+		return armJoints - 1, base == 1
+	}
+	if len(name) != len("joint0") || name[:5] != "joint" {
+		return 0, false
+	}
+	k := int(name[5]-'0') - base
+	return k, k >= 0 && k < armJoints
+}
+
+// at returns the state whose stamp is nearest to t among those kept.
+func (j *joints) at(t time.Time) (jointState, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var best jointState
+	found := false
+	for i := range min(j.count, history) {
+		s := j.ring[(j.count-1-i)%history]
+		if !found || s.stamp.Sub(t).Abs() < best.stamp.Sub(t).Abs() {
+			best, found = s, true
+		}
+	}
+	return best, found
+}
+
+// head returns the newest stamp and the standing refusal.
+func (j *joints) head() (stamp time.Time, refusal error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.count > 0 {
+		stamp = j.ring[(j.count-1)%history].stamp
+	}
+	return stamp, j.last
+}
+
+// clear forgets what was received.
+func (j *joints) clear() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.count = 0
+}

@@ -1,0 +1,372 @@
+// Package node wires a policy to a robot: cameras, joint states and an
+// instruction come in as ROS messages, the policy turns them into chunks, and
+// package control turns those into joint commands that go out.
+//
+// A Node knows its back end only as a ros.Node, so the same code runs on a
+// robot, on Cyclone DDS without ROS and on a recording. It runs in one of two
+// ways: Run starts goroutines that think at the policy's rate and act at the
+// command rate; Step, for recordings, does what is due up to a time and returns.
+//
+// The arms do not move until ~/enable was called (or start_enabled is set), and
+// every command went through the safety filter of package control.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ddvla/ddvla/control"
+	"github.com/ddvla/ddvla/msgs"
+	"github.com/ddvla/ddvla/policy"
+	"github.com/ddvla/ddvla/policy/action"
+	"github.com/ddvla/ddvla/policy/bundle"
+	"github.com/ddvla/ddvla/ros"
+)
+
+// Node is the running thing. Make it with New, end it with Close.
+type Node struct {
+	ros      ros.Node
+	log      *zap.Logger
+	settings Settings
+	policy   *policy.Policy
+	executor *control.Executor
+	columns  []int // of a chunk, for each joint of the executor's layout
+	observer observer
+	recorder recorder
+
+	topics      topics
+	chunks      ros.Publisher
+	targets     [2]ros.Publisher
+	diagnostics ros.Publisher
+	closers     []interface{ Close() error }
+
+	latency latencies
+
+	mu     sync.Mutex
+	live   Live
+	stats  stats
+	reason string // why no chunk is made, empty while they are
+
+	enabledOnce bool
+
+	think snapshot       // of the policy goroutine
+	act   commandMessage // of the executor goroutine
+	step  stepState      // of Step
+}
+
+// topics are the fully qualified names of what the node publishes and of its
+// instruction topic.
+type topics struct {
+	instruction, chunk, diagnostics string
+	targets                         [2]string
+}
+
+// stats are totals since the start.
+type stats struct {
+	began       time.Time // first chunk
+	last        time.Time // newest chunk
+	chunks      int
+	rounds      int
+	superseded  int     // thrown away because the instruction changed meanwhile
+	failed      int     // inferences that gave an error
+	overBudget  int     // chunks that took longer than 1/rate
+	confidence  float64 // mean over the newest chunk
+	prompt      string
+	clockJumps  int
+	publishErrs int
+}
+
+// New loads the policy, checks it against the robot, subscribes and warms up;
+// when it returns without an error the node is ready and stands still.
+func New(ctx context.Context, rn ros.Node, settings Settings, log *zap.Logger) (n *Node, err error) {
+	n = &Node{ros: rn, log: log, settings: settings, live: settings.Live}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Close())
+			n = nil
+		}
+	}()
+	if settings.Policy == "" {
+		return n, errors.New("parameter policy is not set: give the directory of a bundle that `ddvla export` wrote, -p policy:=DIR")
+	}
+	n.executor, err = control.New(settings.Control)
+	if err != nil {
+		return n, err
+	}
+	n.policy, err = policy.Open(ctx, settings.Policy, policy.Options{
+		Runtime: settings.Runtime, Decode: &settings.Live.Decode, Seed: uint64(settings.Seed), Logger: log,
+	})
+	if err != nil {
+		return n, err
+	}
+	m := n.policy.Manifest()
+	if n.columns, err = columns(m); err != nil {
+		return n, fmt.Errorf("bundle %s: %w", settings.Policy, err)
+	}
+	if n.observer.proprio, err = proprioSources(m); err != nil {
+		return n, fmt.Errorf("bundle %s: %w", settings.Policy, err)
+	}
+	if settings.Instruction != "" {
+		if err := n.policy.CheckInstruction(settings.Instruction); err != nil {
+			return n, fmt.Errorf("parameter instruction: %w", err)
+		}
+		n.observer.setInstruction(settings.Instruction)
+	}
+	start := time.Now()
+	if err := n.policy.Warm(ctx); err != nil {
+		return n, fmt.Errorf("warming up: %w", err)
+	}
+	log.Info("policy loading", zap.String("phase", "warmed up"), zap.Duration("took", time.Since(start)))
+	if err := n.connect(m); err != nil {
+		return n, err
+	}
+	log.Info("ready",
+		zap.String("policy", m.Name), zap.Int("chunk", m.Action.Chunk), zap.Float64("action_rate", m.Action.Rate),
+		zap.Int("cameras", len(m.Cameras)), zap.String("preset", string(n.live.Decode.Preset)), zap.Int("rounds", n.live.Decode.Rounds))
+	return n, nil
+}
+
+// columns finds, for each joint of the two arms, its column in a chunk.
+func columns(m *bundle.Manifest) ([]int, error) {
+	at := map[string]int{}
+	for i, d := range m.Action.Dims {
+		if d.Space != bundle.Joint {
+			return nil, fmt.Errorf("action dimension %q is in space %q; this node drives absolute joint positions only", d.Name, d.Space)
+		}
+		at[d.Name] = i
+	}
+	var columns []int
+	for _, side := range arms {
+		for j := range armJoints {
+			name := jointName(side, j)
+			i, ok := at[name]
+			if !ok {
+				return nil, fmt.Errorf("no action dimension %q: the robot needs left_joint1..left_joint6, left_gripper and the same of the right arm", name)
+			}
+			columns = append(columns, i)
+			delete(at, name)
+		}
+	}
+	for name := range at {
+		return nil, fmt.Errorf("action dimension %q drives no joint of this robot", name)
+	}
+	return columns, nil
+}
+
+// connect makes the publishers, subscriptions and services. Names are resolved
+// for messages and the bag only: remap rules must apply once, when the back end
+// resolves them.
+func (n *Node) connect(m *bundle.Manifest) error {
+	if err := n.advertise(); err != nil {
+		return err
+	}
+	var err error
+	if n.topics.instruction, err = n.ros.Resolve("~/instruction"); err != nil {
+		return err
+	}
+	for _, c := range m.Cameras {
+		topic := n.settings.Cameras[c.Name]
+		if topic == "" {
+			return fmt.Errorf("camera %q of the bundle has no topic; set cameras.%s.topic", c.Name, c.Name)
+		}
+		if topic, err = n.ros.Resolve(topic); err != nil {
+			return fmt.Errorf("cameras.%s.topic: %w", c.Name, err)
+		}
+		n.observer.cameras = append(n.observer.cameras, newCamera(c.Name, topic))
+	}
+	for a, topic := range n.settings.States {
+		if topic, err = n.ros.Resolve(topic); err != nil {
+			return fmt.Errorf("arms.%s.state_topic: %w", arms[a], err)
+		}
+		n.observer.joints[a] = &joints{arm: arms[a], topic: topic}
+	}
+	if n.settings.Record != "" {
+		if err := n.recorder.open(n.settings.Record, n, n.log); err != nil {
+			return err
+		}
+	}
+	if err := n.subscribeInputs(); err != nil {
+		return err
+	}
+	return n.serve()
+}
+
+// advertise makes the publishers.
+func (n *Node) advertise() error {
+	n.act.init(n.settings)
+	for _, p := range []struct {
+		name  string
+		topic *string
+		typ   string
+		pub   *ros.Publisher
+	}{
+		{"~/action_chunk", &n.topics.chunk, (*msgs.JointTrajectory)(nil).ROSType(), &n.chunks},
+		{"/diagnostics", &n.topics.diagnostics, (*msgs.DiagnosticArray)(nil).ROSType(), &n.diagnostics},
+		{n.settings.Targets[0], &n.topics.targets[0], (*msgs.JointState)(nil).ROSType(), &n.targets[0]},
+		{n.settings.Targets[1], &n.topics.targets[1], (*msgs.JointState)(nil).ROSType(), &n.targets[1]},
+	} {
+		var err error
+		if *p.topic, err = n.ros.Resolve(p.name); err != nil {
+			return err
+		}
+		if *p.pub, err = n.ros.Advertise(p.name, p.typ, ros.DefaultQoS()); err != nil {
+			return fmt.Errorf("topic %s: %w", *p.topic, err)
+		}
+		n.closers = append(n.closers, *p.pub)
+	}
+	return nil
+}
+
+// subscribeInputs subscribes the cameras, the joint states and the instruction.
+func (n *Node) subscribeInputs() error {
+	for _, c := range n.observer.cameras {
+		if err := n.subscribe(n.settings.Cameras[c.name], c.rosType(), ros.SensorDataQoS(), func(raw []byte, _ time.Time) { n.onImage(c, raw) }); err != nil {
+			return err
+		}
+	}
+	for a := range n.observer.joints {
+		if err := n.subscribe(n.settings.States[a], (*msgs.JointState)(nil).ROSType(), ros.SensorDataQoS(), func(raw []byte, _ time.Time) { n.onJoints(a, raw) }); err != nil {
+			return err
+		}
+	}
+	// Reliable and volatile: what plain `ros2 topic pub` offers.
+	var text msgs.String
+	return n.subscribe("~/instruction", text.ROSType(), ros.DefaultQoS(), func(raw []byte, _ time.Time) {
+		n.recorder.message(n.topics.instruction, raw)
+		if err := msgs.Unmarshal(raw, &text); err != nil {
+			n.log.Error("instruction refused", zap.Error(err))
+			return
+		}
+		n.setInstruction(text.Data)
+	})
+}
+
+func (n *Node) subscribe(topic, typ string, qos ros.QoS, cb func([]byte, time.Time)) error {
+	s, err := n.ros.Subscribe(topic, typ, qos, cb)
+	if err != nil {
+		return fmt.Errorf("topic %s: %w", topic, err)
+	}
+	n.closers = append(n.closers, s)
+	return nil
+}
+
+// onImage takes a picture, on the subscription's goroutine.
+func (n *Node) onImage(c *camera, raw []byte) {
+	now := n.ros.Now()
+	n.recorder.message(c.topic, raw)
+	if err := c.receive(raw, now); err != nil {
+		n.log.Error("image refused; further ones like it are counted", zap.Error(err))
+	}
+	if stamp, ok := n.observer.oldest(); ok {
+		n.executor.Observed(stamp, now)
+	}
+}
+
+// onJoints takes a joint state, on the subscription's goroutine.
+func (n *Node) onJoints(arm int, raw []byte) {
+	now := n.ros.Now()
+	j := n.observer.joints[arm]
+	n.recorder.message(j.topic, raw)
+	state, ok, err := j.receive(raw, now)
+	if err != nil {
+		n.log.Error("joint state refused; further ones like it are counted", zap.Error(err))
+	}
+	if ok {
+		// The executor keeps its own count of refusals and tells them as events.
+		_ = n.executor.Feedback(arm, state.positions[:], state.stamp, now)
+	}
+}
+
+// setInstruction takes a new instruction. One that the model cannot be given
+// ends the old one too: the operator wanted something else.
+func (n *Node) setInstruction(text string) {
+	if err := n.policy.CheckInstruction(text); err != nil {
+		n.observer.setInstruction("")
+		n.executor.Flush(n.ros.Now())
+		n.log.Error("instruction refused; the arms halt until a good one comes", zap.Error(err))
+		return
+	}
+	// Said again, as publishers at a rate do, it changes nothing.
+	if current, _ := n.observer.current(); current == text {
+		return
+	}
+	n.observer.setInstruction(text)
+	n.log.Info("instruction", zap.String("text", text))
+}
+
+// publish sends a message and records it.
+func (n *Node) publish(p ros.Publisher, topic string, m msgs.Message) {
+	raw, err := msgs.Marshal(m)
+	if err == nil {
+		n.recorder.message(topic, raw)
+		err = p.Publish(raw)
+	}
+	if err != nil {
+		n.publishFailed(topic, err)
+	}
+}
+
+// Enable lets the arms move; see control.Executor.Enable.
+func (n *Node) Enable() error { return n.executor.Enable(n.ros.Now()) }
+
+// Close ends subscriptions and services, writes what is being recorded and frees
+// the policy. Run must have returned. The ros.Node stays the caller's.
+func (n *Node) Close() error {
+	var errs []error
+	for _, c := range n.closers {
+		errs = append(errs, c.Close())
+	}
+	n.closers = nil
+	errs = append(errs, n.recorder.close())
+	if n.policy != nil {
+		errs = append(errs, n.policy.Close())
+		n.policy = nil
+	}
+	return errors.Join(errs...)
+}
+
+// SetLive changes the live settings from the next chunk on.
+func (n *Node) SetLive(live Live) error {
+	if err := n.policy.SetDecode(live.Decode); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.live = live
+	return nil
+}
+
+func (n *Node) currentLive() Live {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.live
+}
+
+// Inputs lists the topics, fully qualified, without which no chunk is made: the
+// cameras and the arms' joint states.
+func (n *Node) Inputs() []string {
+	var topics []string
+	for _, c := range n.observer.cameras {
+		topics = append(topics, c.topic)
+	}
+	for _, j := range n.observer.joints {
+		topics = append(topics, j.topic)
+	}
+	return topics
+}
+
+// trajectory orders a chunk's columns as the executor's layout has the joints.
+func (n *Node) trajectory(c *action.Chunk, epoch uint64) control.Trajectory {
+	t := control.Trajectory{Stamp: c.Stamp, Rate: c.Rate, Epoch: epoch}
+	for row := 0; row+c.Dims <= len(c.Values); row += c.Dims {
+		for _, i := range n.columns {
+			t.Values = append(t.Values, c.Values[row+i])
+		}
+	}
+	return t
+}

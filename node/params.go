@@ -1,0 +1,221 @@
+package node
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/ddvla/ddvla/control"
+	"github.com/ddvla/ddvla/policy/bundle"
+	"github.com/ddvla/ddvla/policy/decode"
+	"github.com/ddvla/ddvla/policy/ort"
+	"github.com/ddvla/ddvla/ros/param"
+	"github.com/ddvla/ddvla/urdf"
+)
+
+// CameraTopics are the default topics by camera name: AgileX's names of the Cobot
+// Magic's cameras (f is the head's).
+func CameraTopics() map[string]string {
+	return map[string]string{
+		"head":        "/camera_f/color/image_raw",
+		"wrist_left":  "/camera_l/color/image_raw",
+		"wrist_right": "/camera_r/color/image_raw",
+	}
+}
+
+// Parameters is the node's table of parameters: the one source of their names,
+// types, units, ranges, defaults and meanings. cameras are the bundle's; nil
+// stands for those of a Cobot Magic.
+func Parameters(cameras []string) []param.Descriptor {
+	if cameras == nil {
+		cameras = []string{"head", "wrist_left", "wrist_right"}
+	}
+	c := control.DefaultConfig(nil)
+	revolute, gripper := control.RevoluteLimits(-1, 1), control.GripperLimits(0.07)
+	table := []param.Descriptor{
+		{Name: "policy", Default: param.String(""), ReadOnly: true,
+			Meaning: "Directory of the policy bundle that `ddvla export` wrote."},
+		{Name: "urdf", Default: param.String(""), ReadOnly: true,
+			Meaning: "Robot description with the joint limits; empty is the built-in Cobot Magic."},
+		{Name: "runtime.library", Default: param.String(""), ReadOnly: true,
+			Meaning: "ONNX Runtime's shared library or its directory; empty looks in $DDVLA_ORT_LIBRARY, beside the program and where the system looks."},
+		{Name: "runtime.provider", Default: param.String("cpu"), OneOf: []string{"cpu", "cuda", "tensorrt"}, ReadOnly: true,
+			Meaning: "Where the graph runs. A provider that cannot be had ends the start."},
+		{Name: "runtime.device", Default: param.Int(0), Range: param.Between(0, 63), ReadOnly: true,
+			Meaning: "Number of the GPU."},
+		{Name: "runtime.threads", Default: param.Int(0), Range: param.Between(0, 1024), ReadOnly: true,
+			Meaning: "Threads of one operator on the CPU; 0 is one per core."},
+		{Name: "rate", Default: param.Double(10), Unit: "Hz", Range: param.Between(0.1, 100),
+			Meaning: "Chunks per second at most; a slower model starts the next one as soon as it can."},
+		{Name: "command_rate", Default: param.Double(c.CommandRate), Unit: "Hz", Range: param.Between(10, 200), ReadOnly: true,
+			Meaning: "Joint commands per second."},
+		{Name: "max_age", Default: param.Double(0.5), Unit: "s", Range: param.Between(0.01, 10),
+			Meaning: "Largest age of any picture or joint state that a chunk is made from."},
+		{Name: "max_skew", Default: param.Double(0.1), Unit: "s", Range: param.Between(0.001, 10),
+			Meaning: "Largest time between the parts of one observation."},
+		{Name: "max_chunk_age", Default: param.Double(0), Unit: "s", Range: param.Between(0, 60), ReadOnly: true,
+			Meaning: "Largest age of the chunk being executed; 0 is as long as it has rows."},
+		{Name: "instruction", Default: param.String(""), ReadOnly: true,
+			Meaning: "What to do until ~/instruction says otherwise."},
+		{Name: "start_enabled", Default: param.Bool(false), ReadOnly: true,
+			Meaning: "Enable the arms as soon as joint states are there, without ~/enable. For simulation."},
+		{Name: "seed", Default: param.Int(1), ReadOnly: true,
+			Meaning: "Start of the decoding noise; the same seed and observations give the same chunks."},
+		{Name: "record", Default: param.String(""), ReadOnly: true,
+			Meaning: "Directory of a new bag for everything heard and said; empty records nothing."},
+
+		{Name: "decode.preset", Default: param.String(""), OneOf: presetNames(),
+			Meaning: "How tokens are unmasked; empty is the bundle's default."},
+		{Name: "decode.rounds", Default: param.Int(0), Range: param.Between(0, decode.MaxRounds),
+			Meaning: "Denoising rounds T; 0 is the bundle's default."},
+		{Name: "decode.schedule", Default: param.Doubles(), Range: param.Between(0, 1),
+			Meaning: "Share of the positions still masked after each round; empty is the cosine of the preset."},
+		{Name: "decode.score", Default: param.String(""), OneOf: []string{"", "candidate", "maximum", "gap"},
+			Meaning: "What positions are ranked by; empty is the preset's."},
+		{Name: "decode.token_temperature", Default: param.Doubles(), Range: param.Between(0, 1e6),
+			Meaning: "Temperature of token sampling, one value or one per round; empty is the preset's."},
+		{Name: "decode.choice_temperature", Default: param.Doubles(), Range: param.Between(0, 1e6),
+			Meaning: "Temperature of the choice of positions, likewise."},
+		{Name: "decode.committed_bias", Default: param.Doubles(),
+			Meaning: "Added to the log-score of committed positions, likewise; .inf locks them."},
+		{Name: "decode.threshold", Default: param.Doubles(),
+			Meaning: "Committed tokens with less confidence are masked again, likewise."},
+		{Name: "decode.drop_threshold", Default: param.Doubles(),
+			Meaning: "Committed tokens whose confidence fell by more are masked again, likewise; .inf is off."},
+		{Name: "decode.commit_confidence", Default: param.Doubles(),
+			Meaning: "Candidates with this confidence are committed whatever the schedule says, likewise; above 1 is off."},
+		{Name: "decode.mean_window", Default: param.Int(-1), Range: param.Between(-1, 255),
+			Meaning: "Bins on each side of the chosen one that an action is averaged over; -1 is the preset's."},
+
+		{Name: "limits.velocity", Default: param.Double(revolute.Velocity), Unit: "rad/s", Range: param.Between(0.01, 3), ReadOnly: true,
+			Meaning: "Fastest joint speed; the firmware's own maximum is 3."},
+		{Name: "limits.acceleration", Default: param.Double(revolute.Acceleration), Unit: "rad/s²", Range: param.Between(0.1, 20), ReadOnly: true,
+			Meaning: "Largest joint acceleration; the firmware's own maximum is 5."},
+		{Name: "limits.gripper_max", Default: param.Double(gripper.Upper), Unit: "m", Range: param.Between(0.01, 0.2), ReadOnly: true,
+			Meaning: "Widest gripper opening: 0.07 for the standard Piper gripper, 0.1 for the newer one."},
+		{Name: "limits.limit_tolerance", Default: param.Double(c.LimitTolerance), Unit: "rad", Range: param.Between(0.001, 1), ReadOnly: true,
+			Meaning: "A target further beyond a joint limit than this for longer than half a second stops the arms; nearer ones are clamped."},
+		{Name: "limits.limit_stop", Default: param.Double(c.LimitStop), Unit: "rad", Range: param.Between(0.01, 7), ReadOnly: true,
+			Meaning: "A target further beyond a joint limit than this stops the arms at once."},
+		{Name: "limits.following_tolerance", Default: param.Double(c.FollowingTolerance), Unit: "rad", Range: param.AtLeast(0.01), ReadOnly: true,
+			Meaning: "A joint further from its command than this for longer than 0.3 s stops the arms."},
+		{Name: "limits.feedback_timeout", Default: param.Double(c.FeedbackTimeout.Seconds()), Unit: "s", Range: param.Between(0.01, 10), ReadOnly: true,
+			Meaning: "Joint states older than this stop the arms."},
+		{Name: "limits.observation_timeout", Default: param.Double(c.ObservationTimeout.Seconds()), Unit: "s", Range: param.Between(0.01, 10), ReadOnly: true,
+			Meaning: "Observations older than this halt the arms."},
+		{Name: "limits.max_observation_age", Default: param.Double(c.MaxObservationAge.Seconds()), Unit: "s", Range: param.Between(0.05, 60), ReadOnly: true,
+			Meaning: "A chunk whose observation is older than this when it is ready is dropped; a slow model needs more."},
+		{Name: "command.speed_percent", Default: param.Double(0), Unit: "%", Range: param.Between(0, 100), ReadOnly: true,
+			Meaning: "Speed that the arms' drivers are told (they read it from velocity[6]); 0 tells none."},
+		{Name: "command.gripper_effort", Default: param.Double(0), Unit: "N", Range: param.Between(0, 3), ReadOnly: true,
+			Meaning: "Gripper force that the arms' drivers are told (they read it from effort[6]); 0 tells none."},
+	}
+	for _, name := range cameras {
+		table = append(table, param.Descriptor{Name: "cameras." + name + ".topic", Default: param.String(CameraTopics()[name]), ReadOnly: true,
+			Meaning: "Topic of the camera that the model calls " + name + "; CompressedImage where it ends in /compressed, else Image."})
+	}
+	for _, side := range arms {
+		table = append(table,
+			param.Descriptor{Name: "arms." + side + ".state_topic", Default: param.String("/puppet/joint_" + side), ReadOnly: true,
+				Meaning: "Topic of the " + side + " arm's measured joints (JointState)."},
+			param.Descriptor{Name: "arms." + side + ".command_topic", Default: param.String("/master/joint_" + side), ReadOnly: true,
+				Meaning: "Topic that the " + side + " arm's driver takes commands from (JointState)."})
+	}
+	return table
+}
+
+func presetNames() []string {
+	names := []string{""}
+	for _, p := range decode.Presets() {
+		names = append(names, string(p))
+	}
+	return names
+}
+
+// SettingsFrom reads the settings of a node with the given bundle from its
+// parameters.
+func SettingsFrom(v param.Values, m *bundle.Manifest) (Settings, error) {
+	s := Settings{
+		Policy: v.String("policy"), URDF: v.String("urdf"),
+		Runtime: ort.Config{
+			Library: v.String("runtime.library"), Provider: ort.Provider(v.String("runtime.provider")),
+			Device: int(v.Int("runtime.device")), Threads: int(v.Int("runtime.threads")),
+		},
+		Cameras:       map[string]string{},
+		CommandRate:   v.Double("command_rate"),
+		SpeedPercent:  v.Double("command.speed_percent"),
+		GripperEffort: v.Double("command.gripper_effort"),
+		StartEnabled:  v.Bool("start_enabled"),
+		Instruction:   v.String("instruction"),
+		Seed:          v.Int("seed"),
+		Record:        v.String("record"),
+	}
+	for _, c := range m.Cameras {
+		s.Cameras[c.Name] = v.String("cameras." + c.Name + ".topic")
+	}
+	for a, side := range arms {
+		s.States[a] = v.String("arms." + side + ".state_topic")
+		s.Targets[a] = v.String("arms." + side + ".command_topic")
+	}
+	robot, err := loadRobot(s.URDF)
+	if err != nil {
+		return s, err
+	}
+	layout, err := limits(robot, v.Double("limits.velocity"), v.Double("limits.acceleration"), v.Double("limits.gripper_max"))
+	if err != nil {
+		return s, err
+	}
+	s.Control = control.DefaultConfig(layout)
+	s.Control.CommandRate = s.CommandRate
+	s.Control.LimitTolerance = v.Double("limits.limit_tolerance")
+	s.Control.LimitStop = v.Double("limits.limit_stop")
+	// The parameter may be .inf, on recordings whose arms follow another hand.
+	s.Control.FollowingTolerance = min(v.Double("limits.following_tolerance"), math.MaxFloat64)
+	s.Control.FeedbackTimeout = seconds(v.Double("limits.feedback_timeout"))
+	s.Control.ObservationTimeout = seconds(v.Double("limits.observation_timeout"))
+	s.Control.MaxObservationAge = seconds(v.Double("limits.max_observation_age"))
+	s.Control.MaxChunkAge = seconds(v.Double("max_chunk_age"))
+	s.Live, err = LiveFrom(v, m)
+	return s, err
+}
+
+// LiveFrom reads the live settings, with the bundle's defaults where a parameter
+// leaves it to them.
+func LiveFrom(v param.Values, m *bundle.Manifest) (Live, error) {
+	l := Live{
+		Rate: v.Double("rate"), MaxAge: seconds(v.Double("max_age")), MaxSkew: seconds(v.Double("max_skew")),
+		Decode: decode.Params{
+			Preset: decode.Preset(v.String("decode.preset")), Rounds: int(v.Int("decode.rounds")),
+			Schedule: slices.Clone(v.Doubles("decode.schedule")), Score: v.String("decode.score"),
+			TokenTemperature:  slices.Clone(v.Doubles("decode.token_temperature")),
+			ChoiceTemperature: slices.Clone(v.Doubles("decode.choice_temperature")),
+			CommittedBias:     slices.Clone(v.Doubles("decode.committed_bias")),
+			Threshold:         slices.Clone(v.Doubles("decode.threshold")),
+			DropThreshold:     slices.Clone(v.Doubles("decode.drop_threshold")),
+			CommitConfidence:  slices.Clone(v.Doubles("decode.commit_confidence")),
+		},
+	}
+	if l.Decode.Preset == "" {
+		l.Decode.Preset = decode.Preset(m.Decode.Preset)
+	}
+	if l.Decode.Rounds == 0 {
+		l.Decode.Rounds = m.Decode.Rounds
+	}
+	if w := int(v.Int("decode.mean_window")); w >= 0 {
+		l.Decode.MeanWindow = &w
+	}
+	if err := l.Decode.Validate(); err != nil {
+		return l, fmt.Errorf("parameters decode.*: %w", err)
+	}
+	return l, nil
+}
+
+func loadRobot(path string) (*urdf.Robot, error) {
+	if path == "" {
+		return urdf.CobotMagic()
+	}
+	return urdf.Load(path)
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

@@ -1,0 +1,66 @@
+package node
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/ddvla/ddvla/control"
+	"github.com/ddvla/ddvla/policy/decode"
+	"github.com/ddvla/ddvla/policy/ort"
+	"github.com/ddvla/ddvla/urdf"
+)
+
+// Settings is everything an operator can choose. The parameter table
+// (Parameters) describes each field; SettingsFrom reads them from it.
+type Settings struct {
+	Policy  string // directory of the bundle
+	URDF    string // file, or empty for the built-in Cobot Magic
+	Runtime ort.Config
+
+	Cameras map[string]string // topic by camera name
+	States  [2]string         // joint state topics, left and right
+	Targets [2]string         // joint command topics, left and right
+
+	CommandRate   float64 // Hz
+	SpeedPercent  float64 // 1..100, 0 sends none
+	GripperEffort float64 // N, 0 sends none
+	StartEnabled  bool
+	Instruction   string
+	Seed          int64
+	Record        string // directory of a bag, or empty
+	Control       control.Config
+
+	Live Live
+}
+
+// Live is the part of the settings that may change while the node runs.
+type Live struct {
+	Rate    float64       // chunks per second at most
+	MaxAge  time.Duration // of any part of an observation
+	MaxSkew time.Duration // between its parts
+	Decode  decode.Params
+}
+
+// limits returns the robot's layout with limits from its description: positions
+// from the joints of the two follower arms, speeds no higher than asked for.
+func limits(robot *urdf.Robot, velocity, acceleration, gripperMax float64) (control.Layout, error) {
+	var layout control.Layout
+	for a, prefix := range [2]string{"fl_", "fr_"} {
+		arm := control.Arm{Name: arms[a]}
+		for j := 1; j < armJoints; j++ {
+			name := fmt.Sprintf("%sjoint%d", prefix, j)
+			joint, err := robot.Joint(name)
+			if err != nil {
+				return nil, err
+			}
+			l := control.RevoluteLimits(joint.Lower, joint.Upper)
+			l.Velocity = min(velocity, joint.Velocity)
+			l.Acceleration = acceleration
+			l.Deceleration = max(l.Deceleration, acceleration)
+			arm.Joints = append(arm.Joints, control.Joint{Name: fmt.Sprintf("joint%d", j), Limits: l})
+		}
+		arm.Joints = append(arm.Joints, control.Joint{Name: "gripper", Gripper: true, Limits: control.GripperLimits(gripperMax)})
+		layout = append(layout, arm)
+	}
+	return layout, nil
+}

@@ -1,0 +1,155 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+	"gonum.org/v1/gonum/stat"
+
+	"github.com/ddvla/ddvla/control"
+	"github.com/ddvla/ddvla/msgs"
+	"github.com/ddvla/ddvla/policy"
+	"github.com/ddvla/ddvla/policy/action"
+)
+
+// thinkOnce makes one chunk from the newest observation, gives it to the
+// executor and publishes it. Where there is no observation, or the inference
+// fails, it notes why and returns; only ctx's end is an error.
+func (n *Node) thinkOnce(ctx context.Context) error {
+	live := n.currentLive()
+	start := time.Now()
+	// The epoch comes first: a stop or flush after this drops the chunk.
+	epoch := n.executor.Epoch()
+	if err := n.observer.snapshot(&n.think, n.ros.Now(), live.MaxAge, live.MaxSkew); err != nil {
+		n.idle(err.Error())
+		return nil
+	}
+	observed := time.Since(start)
+
+	result, err := n.policy.Infer(ctx, &n.think.Observation)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		n.mu.Lock()
+		n.stats.failed++
+		n.mu.Unlock()
+		n.idle("inference failed: " + err.Error())
+		return nil
+	}
+	if _, now := n.observer.current(); now != n.think.epoch {
+		n.mu.Lock()
+		n.stats.superseded++
+		n.mu.Unlock()
+		return nil
+	}
+
+	publishing := time.Now()
+	if code := n.executor.Replace(n.trajectory(result.Chunk, epoch), n.ros.Now()); code.Drops() && code != control.DroppedNotEnabled {
+		n.log.Debug("chunk dropped", zap.Stringer("code", code))
+	}
+	n.publish(n.chunks, n.topics.chunk, chunkMessage(result.Chunk))
+	n.account(result, start, observed, time.Since(publishing), live.Rate)
+	return nil
+}
+
+// account adds a chunk to the statistics.
+func (n *Node) account(r *policy.Result, start time.Time, observed, published time.Duration, rate float64) {
+	total := time.Since(start)
+	n.latency.add(StageObserve, observed)
+	n.latency.add(StagePreprocess, r.Timings.Preprocess)
+	n.latency.add(StageInference, r.Timings.Inference)
+	n.latency.add(StageDecode, r.Timings.Decode)
+	n.latency.add(StagePublish, published)
+	n.latency.add(StageChunk, total)
+	now := n.ros.Now()
+	n.latency.add(StageAge, now.Sub(r.Chunk.Stamp))
+
+	confidence := make([]float64, len(r.Chunk.Confidence))
+	for i, c := range r.Chunk.Confidence {
+		confidence[i] = float64(c)
+	}
+	n.mu.Lock()
+	s := &n.stats
+	if s.chunks == 0 {
+		s.began = now
+	}
+	s.chunks++
+	s.last = now
+	s.rounds += r.Rounds
+	s.confidence = stat.Mean(confidence, nil)
+	s.prompt = r.Prompt
+	if total.Seconds() > 1/rate {
+		s.overBudget++
+	}
+	was := n.reason
+	n.reason = ""
+	n.mu.Unlock()
+	if was != "" {
+		n.log.Info("thinking", zap.String("prompt", r.Prompt))
+	}
+}
+
+// idle notes why no chunk is made, and logs it when the reason is a new one.
+// Ages and such change with every call, so the log is held to one a second.
+func (n *Node) idle(reason string) {
+	n.mu.Lock()
+	first := n.reason == ""
+	n.reason = reason
+	n.mu.Unlock()
+	if first {
+		n.log.Warn("no chunk", zap.String("reason", reason))
+	}
+}
+
+// publishFailed logs the first failure to publish and counts the rest: publishing
+// happens at the command rate.
+func (n *Node) publishFailed(topic string, err error) {
+	n.mu.Lock()
+	n.stats.publishErrs++
+	first := n.stats.publishErrs == 1
+	n.mu.Unlock()
+	if first {
+		n.log.Error("publishing failed; further failures are counted", zap.String("topic", topic), zap.Error(err))
+	}
+}
+
+// chunkMessage is the chunk for observers: the observation's stamp, and row k
+// due (k+1)/rate after it.
+func chunkMessage(c *action.Chunk) *msgs.JointTrajectory {
+	m := &msgs.JointTrajectory{Header: msgs.Header{Stamp: msgs.TimeOf(c.Stamp)}, JointNames: c.Names}
+	for t := range c.Rows() {
+		m.Points = append(m.Points, msgs.JointTrajectoryPoint{
+			Positions:     c.At(t),
+			TimeFromStart: msgs.DurationOf(c.Time(t).Sub(c.Stamp)),
+		})
+	}
+	return m
+}
+
+// thinkAtRate makes chunks until ctx ends: the next one starts 1/rate after the
+// last one was due, or as soon as it can when that took longer.
+func (n *Node) thinkAtRate(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	next := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		if err := n.thinkOnce(ctx); errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		next = next.Add(time.Duration(float64(time.Second) / n.currentLive().Rate))
+		if now := time.Now(); next.Before(now) {
+			next = now // late: what was missed is not made up for
+		}
+		timer.Reset(time.Until(next))
+	}
+}
