@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/ddvla/ddvla/node"
+	"github.com/ddvla/ddvla/policy/bundle"
+	"github.com/ddvla/ddvla/ros"
+	"github.com/ddvla/ddvla/ros/param"
+	"github.com/ddvla/ddvla/ros/rosout"
+)
+
+// runNode is `ddvla node`: the policy node on a ROS graph.
+func runNode(ctx context.Context, args []string, _, stderr io.Writer) (err error) {
+	flags := flag.NewFlagSet("ddvla node", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	backend := backendFlag(flags)
+	flags.Usage = func() {
+		fmt.Fprintln(stderr, "usage: ddvla node [--backend cyclone|rclgo] --ros-args -p policy:=BUNDLE [-p NAME:=VALUE] [--params-file FILE] [-r FROM:=TO]")
+		flags.PrintDefaults()
+	}
+	c, err := configure(flags, args)
+	if err != nil {
+		return err
+	}
+	console := consoleCore(stderr, c.level)
+	c.options.Logger = zap.New(console)
+	rn, err := backend.node(ctx, c.options)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rn.Close()) }()
+	log, closeLog, err := nodeLogger(rn, console, c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeLog()) }()
+	n, err := c.start(ctx, rn, log)
+	if err != nil {
+		// Also for those who watch /rosout only.
+		log.Error("start failed", zap.Error(err))
+		return err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	return n.Run(ctx)
+}
+
+// nodeLogger logs to the console and, unless the command line says otherwise, to
+// /rosout.
+func nodeLogger(rn ros.Node, console zapcore.Core, c *configuration) (*zap.Logger, func() error, error) {
+	if c.args.NoRosout {
+		return zap.New(console), func() error { return nil }, nil
+	}
+	core, err := rosout.New(rn, c.level)
+	if err != nil {
+		return nil, nil, err
+	}
+	return zap.New(zapcore.NewTee(console, core)), core.Close, nil
+}
+
+// configuration is what the command line says about a node.
+type configuration struct {
+	args     *param.Args
+	options  ros.Options
+	level    zapcore.Level
+	manifest *bundle.Manifest
+	set      *param.Set
+}
+
+// configure reads a command line of flags and --ros-args. extra are assignments
+// that come before the command line's own.
+func configure(flags *flag.FlagSet, args []string, extra ...param.Assignment) (*configuration, error) {
+	ros_, rest, err := param.ParseArgs(args, os.ReadFile)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	if err := parse(flags, rest, 0); err != nil {
+		return nil, err
+	}
+	return configureNode(ros_, extra...)
+}
+
+func configureNode(args *param.Args, extra ...param.Assignment) (*configuration, error) {
+	c := &configuration{args: args, options: ros.Options{Name: "ddvla", Remaps: args.Remaps}}
+	if err := c.options.FromEnvironment(os.LookupEnv); err != nil {
+		return nil, err
+	}
+	names, err := ros.NewNames(c.options)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	c.level = zapcore.InfoLevel
+	if level := args.LogLevel("ddvla"); level != "" && level != "unset" {
+		if c.level, err = zapcore.ParseLevel(level); err != nil {
+			return nil, usageError{err}
+		}
+	}
+	given := append(extra, args.For(names.FullyQualified())...)
+	// The bundle decides which cameras there are parameters for.
+	if c.set, err = param.New(node.Parameters(nil), given); err != nil {
+		return nil, usageError{err}
+	}
+	dir := c.set.Values().String("policy")
+	if dir == "" {
+		return nil, usageError{errors.New("parameter policy is not set; give the directory of a bundle that `ddvla export` wrote: --ros-args -p policy:=DIR")}
+	}
+	if c.manifest, err = bundle.ReadManifest(dir); err != nil {
+		return nil, err
+	}
+	var cameras []string
+	for _, camera := range c.manifest.Cameras {
+		cameras = append(cameras, camera.Name)
+	}
+	if c.set, err = param.New(node.Parameters(cameras), given); err != nil {
+		return nil, usageError{err}
+	}
+	return c, nil
+}
+
+// start makes the node and serves its parameters. log also goes to what it runs
+// on.
+func (c *configuration) start(ctx context.Context, rn ros.Node, log *zap.Logger) (*node.Node, error) {
+	for _, name := range c.set.Undeclared() {
+		log.Warn("unknown parameter ignored; `ddvla params` lists them", zap.String("name", name))
+	}
+	settings, err := node.SettingsFrom(c.set.Values(), c.manifest)
+	if err != nil {
+		return nil, err
+	}
+	settings.Runtime.Logger = log
+	n, err := node.New(ctx, rn, settings, log)
+	if err != nil {
+		return nil, err
+	}
+	c.set.Check(func(v param.Values) error {
+		_, err := node.LiveFrom(v, c.manifest)
+		return err
+	})
+	c.set.Watch(func(changed []string, v param.Values) {
+		live, err := node.LiveFrom(v, c.manifest)
+		if err == nil {
+			err = n.SetLive(live)
+		}
+		if err != nil {
+			log.Error("parameters were not applied", zap.Strings("changed", changed), zap.Error(err))
+			return
+		}
+		log.Info("parameters changed", zap.Strings("changed", changed))
+	})
+	if err := param.Serve(rn, c.set, log); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
