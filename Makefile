@@ -1,0 +1,62 @@
+# ddvla: `make demo` and `make test` set up everything they need; `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+CHECKPOINT ?= policies/tiny-reach
+BUNDLE     ?= build/tiny-reach
+RATE       ?= 20
+DEMO_FLAGS ?=
+GO_TEST    ?= go test
+SOURCES    := $(shell git ls-files --cached --others --exclude-standard '*.go' '*.c' '*.cc' '*.h' '*.urdf' go.mod go.sum 2>/dev/null)
+VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+export DDVLA_ORT_LIBRARY ?= $(CURDIR)/.deps/onnxruntime/libonnxruntime.so.1
+
+.PHONY: help setup setup-test build bundle demo test race vet lint fuzz bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install what the demo needs (apt packages, ONNX Runtime); nothing the second time
+	@tools/setup
+
+setup-test: ## install what the tests need besides (PyTorch, npm packages)
+	@tools/setup test
+
+build: setup bin/ddvla ## build bin/ddvla
+
+bin/ddvla: $(SOURCES)
+	@mkdir -p bin
+	go build -ldflags "-X main.version=$(VERSION)" -o bin/ddvla ./cmd/ddvla
+
+bundle: build $(BUNDLE)/policy.json ## export the tiny checkpoint to a policy bundle
+
+$(BUNDLE)/policy.json: $(wildcard $(CHECKPOINT)/*) bin/ddvla
+	@rm -rf $(BUNDLE) && mkdir -p $(dir $(BUNDLE))
+	bin/ddvla export --checkpoint $(CHECKPOINT) --out $(BUNDLE) --action-rate $(RATE)
+
+demo: bundle ## run the whole job over DDS without a robot: cameras and arms in, chunks, commands out
+	bin/ddvla demo --bundle $(BUNDLE) --out build/demo $(DEMO_FLAGS)
+
+test: setup-test bundle ## run all tests
+	$(GO_TEST) ./...
+
+race: setup-test bundle ## run all tests under the race detector
+	$(GO_TEST) -race ./...
+
+vet: ## go vet, gofmt and staticcheck
+	@test -z "$$(gofmt -l .)" || { echo "not gofmt'ed:"; gofmt -l .; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+
+lint: vet
+
+fuzz: ## fuzz every parser of outside bytes for 10 s each
+	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+	  for f in $$(grep -rhoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' $$p/*_test.go | awk '{ print $$2 }'); do \
+	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 10s $$p || exit 1; done; done
+
+bench: bundle ## run the benchmarks that the README quotes
+	go test -run '^$$' -bench . -benchmem ./msgs ./control ./policy/... ./node
+
+clean: ## remove what was built, keep what was set up
+	rm -rf bin build
