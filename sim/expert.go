@@ -19,13 +19,14 @@ const (
 type Chunk [ChunkRows]State
 
 // The expert's pace. The distance d still to go shrinks as
-// d' = -pace tanh(d/ease): steady on the way, gently to a stop. That depends on
-// nothing but d, so a chunk follows from pose and goal alone.
+// d' = -pace tanh(d/ease): never faster than pace, gently to a stop. That
+// depends on nothing but d, so a chunk follows from pose and goal alone; and as
+// ease is wide, it is nearly linear in both, which a small policy learns soonest.
 const (
-	jointPace   = 0.6  // rad/s, of the joint with the longest way
-	jointEase   = 0.12 // rad
+	jointPace   = 0.9  // rad/s, of the joint with the longest way
+	jointEase   = 0.8  // rad
 	gripperPace = 0.06 // m/s
-	gripperEase = 0.01 // m
+	gripperEase = 0.05 // m
 	// gripperActing is the opening in metres of the arm that reaches.
 	gripperActing = 0.06
 )

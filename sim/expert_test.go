@@ -60,12 +60,12 @@ func TestExpertReachesEveryCube(t *testing.T) {
 				t.Fatalf("seed %d: no goal for the %s cube", seed, cube.Colour)
 			}
 			q := sim.Home()
-			for range 12 {
+			for range 15 {
 				before := q
 				for _, row := range sim.Plan(q, goal) {
 					withinLimits(t, arms, &row)
 					for i := range row {
-						if v := math.Abs(row[i]-before[i]) * sim.ChunkRate; v > 0.6+1e-9 {
+						if v := math.Abs(row[i]-before[i]) * sim.ChunkRate; v > 0.9+1e-9 {
 							t.Fatalf("seed %d: column %d moves at %g a second", seed, i, v)
 						}
 					}
@@ -144,7 +144,7 @@ func TestAdvanceFollowsItsLaw(t *testing.T) {
 		got := after.Joints(sim.Left)[1] - goal.Joints(sim.Left)[1]
 		const steps = 4000
 		for range steps {
-			d -= 0.6 * math.Tanh(d/0.12) * 0.4 / steps
+			d -= 0.9 * math.Tanh(d/0.8) * 0.4 / steps
 		}
 		if math.Abs(got-d) > 1e-4 {
 			t.Fatalf("%g left, small steps leave %g", got, d)

@@ -17,6 +17,8 @@
 //	alternatives.f32   [n, 3, chunk, dims]        the chunks of the other three
 //	                   colours, in the order of sim.Colours without the one named;
 //	                   NaN where the scene has no such cube
+//	goals.f32          [n, 4, dims]               the poses that the chunks head for, in the order of
+//	                   sim.Colours; NaN where the scene has no such cube
 //	instructions.json  [n] texts
 //	colours.json       [n] the colour named
 package main
@@ -188,6 +190,7 @@ type sample struct {
 	state        sim.State
 	chunk        sim.Chunk
 	alternatives [3]sim.Chunk
+	goals        [4]sim.State
 	instruction  string
 	colour       sim.Colour
 }
@@ -229,15 +232,16 @@ func (m *maker) make(index uint64, s *sample) error {
 	s.state = expert.Sample(rng, m.arms, goal)
 	s.chunk = sim.Plan(s.state, goal)
 	other := 0
-	for _, c := range sim.Colours() {
+	for i, c := range sim.Colours() {
+		goal, ok := expert.Goal(c)
+		if !ok {
+			goal = absent()
+		}
+		s.goals[i] = goal
 		if c == s.colour {
 			continue
 		}
-		if goal, ok := expert.Goal(c); ok {
-			s.alternatives[other] = sim.Plan(s.state, goal)
-		} else {
-			s.alternatives[other] = absent()
-		}
+		s.alternatives[other] = sim.Plan(s.state, goal) // NaN where the goal is
 		other++
 	}
 	one := 3 * m.size * m.size
@@ -257,23 +261,20 @@ func (m *maker) make(index uint64, s *sample) error {
 	return nil
 }
 
-func absent() sim.Chunk {
-	var c sim.Chunk
-	for k := range c {
-		for i := range c[k] {
-			c[k][i] = math.NaN()
-		}
+func absent() (q sim.State) {
+	for i := range q {
+		q[i] = math.NaN()
 	}
-	return c
+	return q
 }
 
 // output is the open files of a data set.
 type output struct {
-	dir                                    string
-	images, proprio, actions, alternatives *file
-	instructions                           []string
-	colours                                []string
-	scratch                                []byte
+	dir                                           string
+	images, proprio, actions, alternatives, goals *file
+	instructions                                  []string
+	colours                                       []string
+	scratch                                       []byte
 }
 
 type file struct {
@@ -288,7 +289,7 @@ func newOutput(dir string) (*output, error) {
 		to   **file
 	}{
 		{"images.u8", &o.images}, {"proprio.f32", &o.proprio},
-		{"actions.f32", &o.actions}, {"alternatives.f32", &o.alternatives},
+		{"actions.f32", &o.actions}, {"alternatives.f32", &o.alternatives}, {"goals.f32", &o.goals},
 	} {
 		f, err := os.Create(filepath.Join(dir, t.name))
 		if err != nil {
@@ -315,6 +316,9 @@ func (o *output) append(s *sample) error {
 			return err
 		}
 	}
+	if err := o.floats(o.goals, s.goals[:]...); err != nil {
+		return err
+	}
 	o.instructions = append(o.instructions, s.instruction)
 	o.colours = append(o.colours, string(s.colour))
 	return nil
@@ -334,7 +338,7 @@ func (o *output) floats(f *file, rows ...sim.State) error {
 // finish writes what is still buffered, and meta.json last, so that an
 // interrupted run is not taken for a data set.
 func (o *output) finish(m meta) error {
-	for _, f := range []*file{o.images, o.proprio, o.actions, o.alternatives} {
+	for _, f := range []*file{o.images, o.proprio, o.actions, o.alternatives, o.goals} {
 		if err := f.Flush(); err != nil {
 			return err
 		}
@@ -359,7 +363,7 @@ func (o *output) finish(m meta) error {
 
 // close releases the files; after finish it does nothing that matters.
 func (o *output) close() {
-	for _, f := range []*file{o.images, o.proprio, o.actions, o.alternatives} {
+	for _, f := range []*file{o.images, o.proprio, o.actions, o.alternatives, o.goals} {
 		if f != nil {
 			f.f.Close()
 		}

@@ -64,7 +64,8 @@ func TestDataSet(t *testing.T) {
 		t.Errorf("images.u8 holds %d bytes", got)
 	}
 	proprio, actions, others := floats(t, one, "proprio.f32"), floats(t, one, "actions.f32"), floats(t, one, "alternatives.f32")
-	if len(proprio) != n*14 || len(actions) != n*8*14 || len(others) != n*3*8*14 {
+	goals := floats(t, one, "goals.f32")
+	if len(proprio) != n*14 || len(goals) != n*4*14 || len(actions) != n*8*14 || len(others) != n*3*8*14 {
 		t.Fatalf("%d, %d, %d numbers", len(proprio), len(actions), len(others))
 	}
 	instructions, colours := decode[[]string](t, one, "instructions.json"), decode[[]sim.Colour](t, one, "colours.json")
@@ -88,7 +89,8 @@ func TestDataSet(t *testing.T) {
 		}
 		state := sim.State(proprio[14*i : 14*i+14])
 		other := 0
-		for _, c := range sim.Colours() {
+		for at, c := range sim.Colours() {
+			aim := goals[14*(4*i+at):][:14]
 			chunk := actions[112*i : 112*i+112]
 			if c != colours[i] {
 				chunk = others[112*(3*i+other):][:112]
@@ -96,10 +98,15 @@ func TestDataSet(t *testing.T) {
 			}
 			goal, ok := expert.Goal(c)
 			if !ok {
-				if !math.IsNaN(chunk[0]) || !math.IsNaN(chunk[111]) {
+				if !math.IsNaN(chunk[0]) || !math.IsNaN(chunk[111]) || !math.IsNaN(aim[0]) {
 					t.Fatalf("sample %d: a chunk for the %s cube, which is not there", i, c)
 				}
 				continue
+			}
+			for d, want := range goal {
+				if math.Abs(aim[d]-want) > 1e-5 {
+					t.Fatalf("sample %d, %s: goal %g in column %d, the expert says %g", i, c, aim[d], d, want)
+				}
 			}
 			for k, row := range sim.Plan(state, goal) {
 				for d, want := range row {

@@ -5,7 +5,8 @@ instructions.json (n strings) and raw little-endian arrays: images.u8 [n, camera
 proprio.f32 [n, dims], actions.f32 [n, chunk, dims] (absolute joint targets, in robot units) and
 optionally, where instructions name one of meta's `colours`, colours.json (the n colours named) and
 alternatives.f32 [n, M, chunk, dims]: the chunks for the other colours, in the order of `colours`
-without the named one, NaN where the scene has no such object.
+without the named one, and goals.f32 [n, M + 1, dims]: the poses that all those chunks head for, in the
+order of `colours`; both NaN where the scene has no such object.
 """
 
 import os
@@ -34,6 +35,7 @@ class Demonstrations:
         self.alternatives = None
         if os.path.exists(os.path.join(directory, "alternatives.f32")):
             self.alternatives = self._map("alternatives.f32", "<f4", (self.n, -1, self.chunk, self.dims))
+            self.goals = self._map("goals.f32", "<f4", (self.n, -1, self.dims))
             self.colours = checkpoint.read_json(os.path.join(directory, "colours.json"))
 
     def _map(self, name, dtype, shape):
