@@ -192,7 +192,7 @@ func TestWhatIsNoBagIsNamed(t *testing.T) {
 		{"missing file", map[string]string{metadataFile: good}, ErrCorrupt, "metadata.yaml names compressed_db3_0.db3, which is missing"},
 		{"other file", map[string]string{metadataFile: good, "compressed_db3_0.db3": "hello"}, ErrNotBag, "begins neither as MCAP nor as SQLite"},
 		{"empty file", map[string]string{metadataFile: good, "compressed_db3_0.db3": ""}, ErrNotBag, "begins neither as MCAP nor as SQLite"},
-		{"half a database", map[string]string{metadataFile: good, "compressed_db3_0.db3": db3[:len(db3)/2]}, ErrCorrupt, "malformed"},
+		{"half a database", map[string]string{metadataFile: good, "compressed_db3_0.db3": db3[:len(db3)/2]}, ErrCorrupt, "compressed_db3_0.db3: database disk image is malformed; copy the file again"},
 		{"header of a database", map[string]string{metadataFile: good, "compressed_db3_0.db3": db3[:16]}, ErrCorrupt, "compressed_db3_0.db3"},
 		{"storage", map[string]string{metadataFile: strings.Replace(good, "sqlite3", "lmdb", 1)}, ErrUnsupported, `storage "lmdb"`},
 		{"version", map[string]string{metadataFile: strings.Replace(good, "version: 5", "version: 99", 1)}, ErrUnsupported, "metadata version 99"},
@@ -209,7 +209,7 @@ func TestWhatIsNoBagIsNamed(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Open(filepath.Join(t.TempDir(), "nothing")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Open(filepath.Join(t.TempDir(), "nothing")); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "rosbag2 directory") {
 		t.Errorf("a path that is not there: %v", err)
 	}
 }

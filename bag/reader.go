@@ -78,7 +78,7 @@ func Open(path string) (*Reader, error) {
 func find(path string) ([]string, *bagInfo, error) {
 	stat, err := os.Stat(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("%w; give a rosbag2 directory, or a .mcap or .db3 file", err)
 	}
 	if !stat.IsDir() {
 		return []string{path}, nil, nil

@@ -66,6 +66,11 @@ func openSQLite(path string) (*sqliteFile, error) {
 }
 
 func sqliteError(path string, err error) error {
+	var failed sqlite3.Error
+	if errors.As(err, &failed) && failed.Code == sqlite3.ErrCorrupt {
+		// SQLite refuses to read half a file.
+		err = fmt.Errorf("%w; copy the file again, it is incomplete or damaged (of MCAP files the whole part can be read)", err)
+	}
 	return fmt.Errorf("%w: %s: %w", ErrCorrupt, filepath.Base(path), err)
 }
 
