@@ -347,19 +347,6 @@ func (n *Node) currentLive() Live {
 	return n.live
 }
 
-// Inputs lists the topics, fully qualified, without which no chunk is made: the
-// cameras and the arms' joint states.
-func (n *Node) Inputs() []string {
-	var topics []string
-	for _, c := range n.observer.cameras {
-		topics = append(topics, c.topic)
-	}
-	for _, j := range n.observer.joints {
-		topics = append(topics, j.topic)
-	}
-	return topics
-}
-
 // trajectory orders a chunk's columns as the executor's layout has the joints.
 func (n *Node) trajectory(c *action.Chunk, epoch uint64) control.Trajectory {
 	t := control.Trajectory{Stamp: c.Stamp, Rate: c.Rate, Epoch: epoch}

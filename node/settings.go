@@ -5,8 +5,10 @@ import (
 	"time"
 
 	"github.com/ddvla/ddvla/control"
+	"github.com/ddvla/ddvla/msgs"
 	"github.com/ddvla/ddvla/policy/decode"
 	"github.com/ddvla/ddvla/policy/ort"
+	"github.com/ddvla/ddvla/ros"
 	"github.com/ddvla/ddvla/urdf"
 )
 
@@ -31,6 +33,31 @@ type Settings struct {
 	Control       control.Config
 
 	Live Live
+}
+
+// Inputs returns the topics, fully qualified, without which no chunk is made, and
+// their types: the cameras' and the arms' joint states. It needs no model, so that
+// a recording can be checked before one is loaded.
+func (s Settings) Inputs(names *ros.Names) (map[string]string, error) {
+	types := map[string]string{}
+	for camera, topic := range s.Cameras {
+		if topic == "" {
+			continue // New refuses it
+		}
+		name, err := names.Topic(topic)
+		if err != nil {
+			return nil, fmt.Errorf("cameras.%s.topic: %w", camera, err)
+		}
+		types[name] = newCamera(camera, name).rosType()
+	}
+	for a, topic := range s.States {
+		name, err := names.Topic(topic)
+		if err != nil {
+			return nil, fmt.Errorf("arms.%s.state_topic: %w", arms[a], err)
+		}
+		types[name] = (*msgs.JointState)(nil).ROSType()
+	}
+	return types, nil
 }
 
 // Live is the part of the settings that may change while the node runs.

@@ -3,12 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -25,8 +26,7 @@ import (
 // runDemo is `ddvla demo`: the node in this process, a simulated robot in
 // another one, DDS between them, a bag of everything, and a summary.
 func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	flags := flag.NewFlagSet("ddvla demo", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags := newFlags("demo", "--bundle DIR --out DIR [FLAGS] [--ros-args -p NAME:=VALUE]")
 	d := demo{stdout: stdout, stderr: stderr}
 	flags.StringVar(&d.bundle, "bundle", "", "policy bundle `directory`")
 	flags.StringVar(&d.out, "out", "", "`directory` for the bag and the report")
@@ -38,11 +38,16 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err != nil {
 		return usageError{err}
 	}
-	if err := parse(flags, rest, 0); err != nil {
+	if err := parse(flags, rest, 0, stdout); err != nil {
 		return err
 	}
-	if d.bundle == "" || d.out == "" {
+	switch {
+	case d.bundle == "" || d.out == "":
 		return usageError{errors.New("--bundle and --out are needed; `make demo` gives both")}
+	case d.instructions < 1:
+		return usageError{fmt.Errorf("--instructions is %d, must be at least 1", d.instructions)}
+	case d.each <= 0:
+		return usageError{fmt.Errorf("--each is %v, must be above 0", d.each)}
 	}
 	return d.run(ctx, rosArgs)
 }
@@ -57,16 +62,10 @@ type demo struct {
 }
 
 func (d *demo) run(ctx context.Context, args *param.Args) error {
-	recording := filepath.Join(d.out, "bag")
-	if err := os.MkdirAll(d.out, 0o755); err != nil {
-		return err
-	}
-	if err := os.RemoveAll(recording); err != nil {
-		return err
-	}
 	if err := private(); err != nil {
 		return err
 	}
+	recording := filepath.Join(d.out, "bag")
 	extra := []param.Assignment{
 		{Name: "policy", Value: param.String(d.bundle)},
 		{Name: "record", Value: param.String(recording)},
@@ -76,8 +75,18 @@ func (d *demo) run(ctx context.Context, args *param.Args) error {
 			extra = append(extra, param.Assignment{Name: "cameras." + name + ".topic", Value: param.String(topic + "/compressed")})
 		}
 	}
-	c, err := configureNode(args, extra...)
+	c, err := configure(args, extra...)
 	if err != nil {
+		return err
+	}
+	// What the last demo left, and nothing else that may lie there: the node
+	// refuses a directory that is not empty.
+	for _, name := range []string{"bag_0.mcap", "metadata.yaml"} {
+		if err := os.Remove(filepath.Join(recording, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := os.MkdirAll(d.out, 0o755); err != nil {
 		return err
 	}
 	log := consoleLogger(d.stderr, c.level.String())
@@ -91,14 +100,14 @@ func (d *demo) run(ctx context.Context, args *param.Args) error {
 }
 
 // private keeps the demo off other robots' network: the loopback interface only,
-// and a domain of its own unless the user chose one.
+// whatever CYCLONEDDS_URI says, and a domain of its own unless the user chose one.
 func private() error {
 	if os.Getenv("ROS_DOMAIN_ID") == "" {
 		if err := os.Setenv("ROS_DOMAIN_ID", strconv.Itoa(10+os.Getpid()%90)); err != nil {
 			return err
 		}
 	}
-	return os.Setenv("ROS_LOCALHOST_ONLY", "1")
+	return errors.Join(os.Setenv("ROS_LOCALHOST_ONLY", "1"), os.Unsetenv("CYCLONEDDS_URI"))
 }
 
 // play runs node and robot for the time that the instructions take. The node is
@@ -114,26 +123,33 @@ func (d *demo) play(ctx context.Context, c *configuration, log *zap.Logger) (rep
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
+	person, err := newOperator(ctx, c, log)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, person.Close()) }()
+	if err := person.look(ctx); err != nil {
+		return nil, err
+	}
 
-	robot, stopRobot := context.WithCancel(ctx)
+	stopping, stopNode := context.WithCancel(ctx)
+	defer stopNode()
+	robot, stopRobot := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRobot()
 	gone := make(chan error, 1)
-	go func() { gone <- d.robot(robot) }()
-
-	running, stopNode := context.WithCancel(ctx)
-	defer stopNode()
-	group, running := errgroup.WithContext(running)
+	go func() {
+		gone <- d.robot(robot)
+		stopNode()
+	}()
+	group, running := errgroup.WithContext(stopping)
 	group.Go(func() error { return n.Run(running) })
 	group.Go(func() error {
 		defer stopNode()
-		if err := d.operator(running, log); err != nil {
+		if err := person.enable(running); err != nil {
 			return err
 		}
 		select {
 		case <-running.Done():
-		case err := <-gone:
-			gone <- err
-			return errors.Join(errors.New("the simulated robot ended early"), err)
 		case <-time.After(time.Duration(d.instructions) * d.each):
 		}
 		return nil
@@ -144,6 +160,8 @@ func (d *demo) play(ctx context.Context, c *configuration, log *zap.Logger) (rep
 	err = errors.Join(err, <-gone)
 	switch {
 	case err != nil:
+	case ctx.Err() != nil:
+		log.Info("interrupted; the bag and the report hold what was done until then")
 	case result.Chunks == 0:
 		err = errors.New("the policy made no chunk; the log above says why")
 	case result.Control.Counters.Commands == 0:
@@ -152,7 +170,7 @@ func (d *demo) play(ctx context.Context, c *configuration, log *zap.Logger) (rep
 	return &result, err
 }
 
-// robot is the second process.
+// robot is the second process. That it ends before ctx does is an error.
 func (d *demo) robot(ctx context.Context) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -167,29 +185,86 @@ func (d *demo) robot(ctx context.Context) error {
 	cmd.Stdout, cmd.Stderr = d.stdout, d.stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
-	if err := cmd.Run(); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("simulated robot: %w", err)
+	// A terminal's ctrl-C goes to its whole process group; in one of its own the
+	// robot stays until the node has stopped. It ends with this process in any case:
+	// Linux counts the thread that started it as the parent, which must stay, too.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	err = cmd.Run()
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err == nil {
+		err = errors.New(cmd.ProcessState.String())
+	}
+	return fmt.Errorf("the simulated robot's process ended early: %w", err)
+}
+
+// operator is the person: looks whether the way is clear and enables the arms,
+// as with `ros2 service call`.
+type operator struct {
+	ros.Node
+	service string // that enables the arms
+	domain  int
+	states  map[string]ros.Subscription // by topic; only for who publishes there
+}
+
+func newOperator(ctx context.Context, c *configuration, log *zap.Logger) (_ *operator, err error) {
+	options := ros.Options{Name: "operator", Logger: log}
+	if err := options.FromEnvironment(os.LookupEnv); err != nil {
+		return nil, err
+	}
+	o := &operator{service: c.names.FullyQualified() + "/enable", domain: options.DomainID, states: map[string]ros.Subscription{}}
+	if o.Node, err = backend("cyclone").node(ctx, options); err != nil {
+		return nil, err
+	}
+	for _, topic := range c.settings.States {
+		var m msgs.JointState
+		if o.states[topic], err = o.Subscribe(topic, m.ROSType(), ros.SensorDataQoS(), func([]byte, time.Time) {}); err != nil {
+			return nil, errors.Join(err, o.Close())
+		}
+	}
+	return o, nil
+}
+
+// discovery is how long DDS is given to find who is there already. On the
+// loopback interface it takes some milliseconds.
+const discovery = time.Second
+
+// look refuses a domain with a robot in it.
+func (o *operator) look(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(discovery):
+	}
+	return o.alone(0)
+}
+
+// alone refuses arms with more than most publishers of their joint states: the
+// demo enables the arms, and must not move others than its own.
+func (o *operator) alone(most int) error {
+	for topic, s := range o.states {
+		if s.MatchedPublishers() > most {
+			return fmt.Errorf("another robot, simulation or recording publishes %s in ROS domain %d, and the demo moves no arms but its own; choose a free domain with ROS_DOMAIN_ID, or leave that unset",
+				topic, o.domain)
+		}
 	}
 	return nil
 }
 
-// operator enables the arms, as a person would with `ros2 service call`. The
-// robot may still be starting, so it asks until they are.
-func (d *demo) operator(ctx context.Context, log *zap.Logger) (err error) {
-	options := ros.Options{Name: "operator", Logger: log}
-	if err := options.FromEnvironment(os.LookupEnv); err != nil {
-		return err
-	}
-	rn, err := backend("cyclone").node(ctx, options)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rn.Close()) }()
-	client, err := ros.NewClient[msgs.TriggerRequest, msgs.TriggerResponse](rn, "/ddvla/enable")
+// enable enables the arms. The robot may still be starting, so it asks until they
+// are, or ctx ends.
+func (o *operator) enable(ctx context.Context) error {
+	client, err := ros.NewClient[msgs.TriggerRequest, msgs.TriggerResponse](o, o.service)
 	if err != nil {
 		return err
 	}
 	for {
+		if err := o.alone(1); err != nil {
+			return err
+		}
 		reply, err := ros.Call[msgs.TriggerRequest, msgs.TriggerResponse](ctx, client, &msgs.TriggerRequest{})
 		switch {
 		case ctx.Err() != nil:

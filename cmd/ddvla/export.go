@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"strings"
@@ -13,16 +12,11 @@ import (
 )
 
 // runExport is `ddvla export`.
-func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func runExport(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	o := weights.Defaults()
-	o.Exporter = "ddvla export " + version
-	flags := flag.NewFlagSet("ddvla export", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.Usage = func() {
-		fmt.Fprintln(stderr, "usage: ddvla export --checkpoint DIR --out BUNDLE --action-rate HZ [FLAGS]")
-		fmt.Fprintln(stderr, "Turns a checkpoint in the published OpenVLA-OFT layout into a policy bundle.")
-		flags.PrintDefaults()
-	}
+	o.Exporter = "ddvla export " + buildVersion()
+	flags := newFlags("export", "--checkpoint DIR --out BUNDLE --action-rate HZ [FLAGS]\n"+
+		"Turns a checkpoint in the published OpenVLA-OFT layout into a policy bundle.")
 	flags.StringVar(&o.Checkpoint, "checkpoint", "", "checkpoint `directory`: safetensors, config.json, tokenizer.model, dataset_statistics.json")
 	flags.StringVar(&o.Out, "out", "", "bundle `directory` to make; it must not exist")
 	flags.Float64Var(&o.ActionRate, "action-rate", 0, "rate of a chunk's rows in `Hz`; mandatory")
@@ -38,7 +32,7 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	flags.IntVar(&o.MaxPromptTokens, "max-prompt-tokens", o.MaxPromptTokens, "longest prompt in `tokens`")
 	flags.StringVar(&o.Decode.Preset, "preset", o.Decode.Preset, "decoding `preset`: greedy, paper, official or official-remask")
 	flags.IntVar(&o.Decode.Rounds, "rounds", o.Decode.Rounds, "decoding `rounds`")
-	if err := parse(flags, args, 0); err != nil {
+	if err := parse(flags, args, 0, stdout); err != nil {
 		return err
 	}
 	o.Cameras = strings.Split(*cameras, ",")

@@ -53,9 +53,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		usage(stderr)
 		return 2
 	}
-	if args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
-		usage(stdout)
-		return 0
+	switch args[0] {
+	case "help", "-h", "-help", "--help":
+		if len(args) == 1 {
+			usage(stdout)
+			return 0
+		}
+		args = []string{args[1], "-h"}
+	case "-version", "--version":
+		args = []string{"version"}
 	}
 	for _, c := range commands() {
 		if c.name != args[0] {
@@ -66,6 +72,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		switch {
 		case err == nil, errors.Is(err, flag.ErrHelp):
 			return 0
+		case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+			fmt.Fprintf(stderr, "ddvla %s: interrupted: %v\n", c.name, err)
+			return 1
 		case errors.As(err, &wrong):
 			fmt.Fprintf(stderr, "ddvla %s: %v\n", c.name, err)
 			return 2
@@ -74,8 +83,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return 1
 		}
 	}
-	fmt.Fprintf(stderr, "ddvla: there is no subcommand %q\n", args[0])
-	usage(stderr)
+	fmt.Fprintf(stderr, "ddvla: there is no subcommand %q; `ddvla help` lists them\n", args[0])
 	return 2
 }
 
@@ -91,22 +99,48 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// parse parses args with flags and refuses positional arguments beyond most.
-func parse(flags *flag.FlagSet, args []string, most int) error {
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return err
-		}
-		return usageError{err}
+// newFlags returns the flags of a subcommand; synopsis is what follows its name
+// on a command line. Nothing is printed by itself: parse prints the usage to who
+// asks for it, and run prints errors, once.
+func newFlags(name, synopsis string) *flag.FlagSet {
+	flags := flag.NewFlagSet("ddvla "+name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() {
+		fmt.Fprintf(flags.Output(), "usage: ddvla %s %s\n", name, synopsis)
+		flags.PrintDefaults()
 	}
-	if flags.NArg() > most {
-		return usageError{fmt.Errorf("unexpected argument %q", flags.Arg(most))}
+	return flags
+}
+
+// parse parses args with flags and refuses positional arguments beyond most.
+func parse(flags *flag.FlagSet, args []string, most int, stdout io.Writer) error {
+	err := flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		flags.SetOutput(stdout)
+		flags.Usage()
+		return err
+	case err != nil:
+		return usageError{fmt.Errorf("%w; `%s -h` lists the flags", err, flags.Name())}
+	case flags.NArg() > most:
+		return usageError{fmt.Errorf("unexpected argument %q; flags come before arguments, `%s -h` lists them", flags.Arg(most), flags.Name())}
 	}
 	return nil
 }
 
-func runVersion(_ context.Context, _ []string, stdout, _ io.Writer) error {
-	fmt.Fprintf(stdout, "ddvla %s, %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+// buildVersion is the version that was linked in, else what the go command knows.
+func buildVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && version == "unknown" && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return version
+}
+
+func runVersion(_ context.Context, args []string, stdout, _ io.Writer) error {
+	if err := parse(newFlags("version", ""), args, 0, stdout); err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "ddvla %s, %s %s/%s\n", buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return nil

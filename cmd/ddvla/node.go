@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
-	"fmt"
 	"io"
 	"os"
 
@@ -19,82 +17,69 @@ import (
 )
 
 // runNode is `ddvla node`: the policy node on a ROS graph.
-func runNode(ctx context.Context, args []string, _, stderr io.Writer) (err error) {
-	flags := flag.NewFlagSet("ddvla node", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+func runNode(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	flags := newFlags("node", "[--backend cyclone|rclgo] --ros-args -p policy:=BUNDLE [-p NAME:=VALUE] [--params-file FILE] [-r FROM:=TO]")
 	backend := backendFlag(flags)
-	flags.Usage = func() {
-		fmt.Fprintln(stderr, "usage: ddvla node [--backend cyclone|rclgo] --ros-args -p policy:=BUNDLE [-p NAME:=VALUE] [--params-file FILE] [-r FROM:=TO]")
-		flags.PrintDefaults()
+	rosArgs, rest, err := param.ParseArgs(args, os.ReadFile)
+	if err != nil {
+		return usageError{err}
 	}
-	c, err := configure(flags, args)
+	if err := parse(flags, rest, 0, stdout); err != nil {
+		return err
+	}
+	c, err := configure(rosArgs)
 	if err != nil {
 		return err
 	}
-	console := consoleCore(stderr, c.level)
+	console := zapcore.NewNopCore()
+	if !c.args.NoStdout {
+		console = consoleCore(stderr, c.level)
+	}
 	c.options.Logger = zap.New(console)
 	rn, err := backend.node(ctx, c.options)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, rn.Close()) }()
-	log, closeLog, err := nodeLogger(rn, console, c)
-	if err != nil {
-		return err
+	published := zapcore.NewNopCore()
+	if !c.args.NoRosout {
+		out, failed := rosout.New(rn, c.level)
+		if failed != nil {
+			return failed
+		}
+		defer func() { err = errors.Join(err, out.Close()) }()
+		published = out
 	}
-	defer func() { err = errors.Join(err, closeLog()) }()
-	n, err := c.start(ctx, rn, log)
+	n, err := c.start(ctx, rn, zap.New(zapcore.NewTee(console, published)))
 	if err != nil {
-		// Also for those who watch /rosout only.
-		log.Error("start failed", zap.Error(err))
+		// For those who watch /rosout only; the console gets what is returned.
+		zap.New(published).Error("start failed", zap.Error(err))
 		return err
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
 	return n.Run(ctx)
 }
 
-// nodeLogger logs to the console and, unless the command line says otherwise, to
-// /rosout.
-func nodeLogger(rn ros.Node, console zapcore.Core, c *configuration) (*zap.Logger, func() error, error) {
-	if c.args.NoRosout {
-		return zap.New(console), func() error { return nil }, nil
-	}
-	core, err := rosout.New(rn, c.level)
-	if err != nil {
-		return nil, nil, err
-	}
-	return zap.New(zapcore.NewTee(console, core)), core.Close, nil
-}
-
 // configuration is what the command line says about a node.
 type configuration struct {
 	args     *param.Args
 	options  ros.Options
+	names    *ros.Names
 	level    zapcore.Level
 	manifest *bundle.Manifest
 	set      *param.Set
+	settings node.Settings
 }
 
-// configure reads a command line of flags and --ros-args. extra are assignments
-// that come before the command line's own.
-func configure(flags *flag.FlagSet, args []string, extra ...param.Assignment) (*configuration, error) {
-	ros_, rest, err := param.ParseArgs(args, os.ReadFile)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	if err := parse(flags, rest, 0); err != nil {
-		return nil, err
-	}
-	return configureNode(ros_, extra...)
-}
-
-func configureNode(args *param.Args, extra ...param.Assignment) (*configuration, error) {
+// configure reads ROS arguments. extra are assignments that come before the
+// command line's own.
+func configure(args *param.Args, extra ...param.Assignment) (*configuration, error) {
 	c := &configuration{args: args, options: ros.Options{Name: "ddvla", Remaps: args.Remaps}}
 	if err := c.options.FromEnvironment(os.LookupEnv); err != nil {
 		return nil, err
 	}
-	names, err := ros.NewNames(c.options)
-	if err != nil {
+	var err error
+	if c.names, err = ros.NewNames(c.options); err != nil {
 		return nil, usageError{err}
 	}
 	c.level = zapcore.InfoLevel
@@ -103,7 +88,7 @@ func configureNode(args *param.Args, extra ...param.Assignment) (*configuration,
 			return nil, usageError{err}
 		}
 	}
-	given := append(extra, args.For(names.FullyQualified())...)
+	given := append(extra, args.For(c.names.FullyQualified())...)
 	// The bundle decides which cameras there are parameters for.
 	if c.set, err = param.New(node.Parameters(nil), given); err != nil {
 		return nil, usageError{err}
@@ -122,6 +107,9 @@ func configureNode(args *param.Args, extra ...param.Assignment) (*configuration,
 	if c.set, err = param.New(node.Parameters(cameras), given); err != nil {
 		return nil, usageError{err}
 	}
+	if c.settings, err = node.SettingsFrom(c.set.Values(), c.manifest); err != nil {
+		return nil, err
+	}
 	return c, nil
 }
 
@@ -131,10 +119,7 @@ func (c *configuration) start(ctx context.Context, rn ros.Node, log *zap.Logger)
 	for _, name := range c.set.Undeclared() {
 		log.Warn("unknown parameter ignored; `ddvla params` lists them", zap.String("name", name))
 	}
-	settings, err := node.SettingsFrom(c.set.Values(), c.manifest)
-	if err != nil {
-		return nil, err
-	}
+	settings := c.settings
 	settings.Runtime.Logger = log
 	n, err := node.New(ctx, rn, settings, log)
 	if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"io"
 	"strings"
@@ -13,11 +12,10 @@ import (
 
 // runParams is `ddvla params`: the table of parameters, for the README and for
 // params files, so that neither can drift from the code.
-func runParams(_ context.Context, args []string, stdout, stderr io.Writer) error {
-	flags := flag.NewFlagSet("ddvla params", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	format := flags.String("format", "markdown", "markdown, or yaml for a params file")
-	if err := parse(flags, args, 0); err != nil {
+func runParams(_ context.Context, args []string, stdout, _ io.Writer) error {
+	flags := newFlags("params", "[--format FORMAT]")
+	format := flags.String("format", "markdown", "`markdown`, or yaml for a params file")
+	if err := parse(flags, args, 0, stdout); err != nil {
 		return err
 	}
 	switch *format {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"math"
@@ -12,8 +11,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/ddvla/ddvla/bag"
 	"github.com/ddvla/ddvla/node"
@@ -25,24 +22,21 @@ import (
 // runReplay is `ddvla replay`: a recorded bag through the node, in process. It
 // writes a bag with the chunks, commands and diagnostics that came of it.
 func runReplay(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	flags := flag.NewFlagSet("ddvla replay", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags := newFlags("replay", "BAG [--out DIR] [--every N] [--realtime] --ros-args -p policy:=BUNDLE [-p NAME:=VALUE] [-r FROM:=TO]")
 	out := flags.String("out", "", "bag `directory` to write (default the input's name with _replay)")
 	every := flags.Int("every", 1, "make a chunk from every `n`-th complete set of pictures")
 	realtime := flags.Bool("realtime", false, "at the recording's speed instead of as fast as possible")
-	flags.Usage = func() {
-		fmt.Fprintln(stderr, "usage: ddvla replay BAG [--out DIR] [--every N] [--realtime] --ros-args -p policy:=BUNDLE [-p NAME:=VALUE] [-r FROM:=TO]")
-		flags.PrintDefaults()
-	}
 	rosArgs, rest, err := param.ParseArgs(args, os.ReadFile)
 	if err != nil {
 		return usageError{err}
 	}
+	// The bag may come before the flags, which package flag does not allow.
 	var path string
+	most := 1
 	if len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
-		path, rest = rest[0], rest[1:]
+		path, rest, most = rest[0], rest[1:], 0
 	}
-	if err := parse(flags, rest, 1); err != nil {
+	if err := parse(flags, rest, most, stdout); err != nil {
 		return err
 	}
 	if path == "" {
@@ -50,24 +44,23 @@ func runReplay(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	}
 	switch {
 	case path == "":
-		flags.Usage()
-		return usageError{errors.New("no bag given")}
+		return usageError{errors.New("no bag given; `ddvla replay -h` shows where it goes")}
 	case *every < 1:
 		return usageError{fmt.Errorf("--every is %d, must be at least 1", *every)}
 	case *out == "":
-		*out = strings.TrimSuffix(filepath.Clean(path), ".mcap") + "_replay"
+		*out = strings.TrimSuffix(strings.TrimSuffix(filepath.Clean(path), ".mcap"), ".db3") + "_replay"
 	}
 	reader, err := bag.Open(path)
 	if err != nil {
 		return err
 	}
-	r := replay{reader: reader, every: *every, realtime: *realtime, level: "warn", stderr: stderr}
-	report, err := r.run(ctx, rosArgs, *out)
+	r := replay{reader: reader, out: *out, every: *every, realtime: *realtime, stderr: stderr}
+	report, err := r.run(ctx, rosArgs)
 	if report != nil {
 		if err := report.Write(stdout); err != nil {
 			return err
 		}
-		fmt.Fprintf(stdout, "replay     %s\n", *out)
+		fmt.Fprintf(stdout, "replay     %s: %d messages\n", *out, r.written)
 	}
 	return err
 }
@@ -75,14 +68,18 @@ func runReplay(ctx context.Context, args []string, stdout, stderr io.Writer) err
 // replay feeds one bag through a node.
 type replay struct {
 	reader   *bag.Reader
+	out      string
 	every    int
 	realtime bool
-	level    string
 	stderr   io.Writer
+
+	written int   // messages in out
+	failed  error // the first failure to write one
 }
 
-// run returns a report also where the bag turned out to be damaged half way.
-func (r *replay) run(ctx context.Context, args *param.Args, out string) (report *node.Report, err error) {
+// run returns a report as soon as the node was fed anything, also where the bag
+// turned out to be damaged half way or the user interrupted.
+func (r *replay) run(ctx context.Context, args *param.Args) (report *node.Report, err error) {
 	// Nothing follows the commands in a recording, so the following error says
 	// nothing there.
 	extra := append([]param.Assignment{
@@ -90,29 +87,46 @@ func (r *replay) run(ctx context.Context, args *param.Args, out string) (report 
 		{Name: "limits.following_tolerance", Value: param.Double(math.Inf(1))},
 	}, r.compressedCameras()...)
 	args.Remaps = append(args.Remaps, r.instructionRemap()...)
-	c, err := configureNode(args, extra...)
+	c, err := configure(args, extra...)
 	if err != nil {
 		return nil, err
 	}
-	log := consoleLogger(r.stderr, r.level)
-	if level := args.LogLevel("ddvla"); level != "" {
-		log = consoleLogger(r.stderr, level)
+	// Before minutes of loading.
+	if err := r.check(c); err != nil {
+		return nil, err
 	}
+	level := "warn"
+	if given := args.LogLevel("ddvla"); given != "" {
+		level = given
+	}
+	log := consoleLogger(r.stderr, level)
 	c.options.Logger = log
 
-	writer, err := bag.Create(out, bag.Options{})
+	writer, err := bag.Create(r.out, bag.Options{})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w; --out names another directory", err)
 	}
-	defer func() { err = errors.Join(err, writer.Close()) }()
+	defer func() {
+		err = errors.Join(err, writer.Close())
+		if err != nil && r.written == 0 {
+			// An empty bag would only be in the way of the next try.
+			err = errors.Join(err, os.RemoveAll(r.out))
+		}
+	}()
 	rn, err := playback.New(c.options, func(topic, typ string, _ ros.QoS, raw []byte, now time.Time) error {
 		if now.IsZero() {
 			return nil // published while loading
 		}
-		if err := writer.AddTopic(bag.Topic{Name: topic, Type: typ}); err != nil {
-			return err
+		err := writer.AddTopic(bag.Topic{Name: topic, Type: typ})
+		if err == nil {
+			err = writer.Write(topic, now, raw)
 		}
-		return writer.Write(topic, now, raw)
+		if err == nil {
+			r.written++
+		} else if r.failed == nil {
+			r.failed = err
+		}
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -123,20 +137,30 @@ func (r *replay) run(ctx context.Context, args *param.Args, out string) (report 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
-	if err := r.check(n.Inputs()); err != nil {
+	fed, err := r.feed(ctx, rn, n)
+	if !fed {
+		if err == nil {
+			err = errors.New("the bag holds no message of the node's topics")
+		}
 		return nil, err
 	}
-	err = r.feed(ctx, rn, n, log)
 	result := n.Report()
+	switch {
+	case errors.Is(err, context.Canceled) && r.written > 0:
+		err = fmt.Errorf("%w; %s holds what came of the messages before", err, r.out)
+	case err == nil && result.Chunks == 0:
+		err = errors.New("the policy made no chunk; the log above says why")
+	}
 	return &result, err
 }
 
-// feed plays the bag. The clock of the node is the recording's.
-func (r *replay) feed(ctx context.Context, rn *playback.Node, n *node.Node, log *zap.Logger) error {
+// feed plays the bag. The clock of the node is the recording's. It tells whether
+// the bag had anything for the node.
+func (r *replay) feed(ctx context.Context, rn *playback.Node, n *node.Node) (fed bool, err error) {
 	var first, began time.Time
 	for m, err := range r.reader.Messages(ctx) {
 		if err != nil {
-			return err
+			return fed, err
 		}
 		if !rn.Subscribed(m.Topic) {
 			continue
@@ -147,21 +171,23 @@ func (r *replay) feed(ctx context.Context, rn *playback.Node, n *node.Node, log 
 		if r.realtime {
 			select {
 			case <-ctx.Done():
-				return ctx.Err()
+				return fed, ctx.Err()
 			case <-time.After(time.Until(began.Add(m.Time.Sub(first)))):
 			}
 		}
 		if err := n.Step(ctx, m.Time, r.every, rn.SetTime); err != nil {
-			return err
+			return fed, err
+		}
+		// What is published is the result, so that a full disk ends the replay.
+		if r.failed != nil {
+			return fed, r.failed
 		}
 		if err := rn.Feed(m.Topic, m.Type, m.Data, m.Time); err != nil {
-			return err
+			return fed, err
 		}
+		fed = true
 	}
-	if first.IsZero() {
-		log.Warn("the bag holds no message of the node's topics")
-	}
-	return nil
+	return fed, r.failed
 }
 
 // compressedCameras chooses the compressed topic of each camera of which the bag
@@ -193,20 +219,40 @@ func (r *replay) has(topic string) bool {
 	return slices.ContainsFunc(r.reader.Topics(), func(t bag.Topic) bool { return t.Name == topic })
 }
 
-// check reports inputs of the node that the bag lacks, with what it has.
-func (r *replay) check(inputs []string) error {
+// check reports what the node needs and the bag lacks, with what the bag has.
+func (r *replay) check(c *configuration) error {
+	inputs, err := c.settings.Inputs(c.names)
+	if err != nil {
+		return err
+	}
+	instruction, err := c.names.Topic("~/instruction")
+	if err != nil {
+		return err
+	}
 	var missing, have []string
-	for _, topic := range inputs {
+	for topic := range inputs {
 		if !r.has(topic) {
 			missing = append(missing, topic)
 		}
 	}
-	if len(missing) == 0 {
-		return nil
+	slices.Sort(missing)
+	mend := "remap the topics (-r FROM:=TO) or set cameras.*.topic and arms.*.state_topic"
+	if len(missing) == 0 && c.settings.Instruction == "" && !r.has(instruction) {
+		missing = []string{instruction}
+		mend = "remap it (-r '~/instruction:=TOPIC') or give an instruction (-p instruction:='TEXT')"
 	}
 	for _, t := range r.reader.Topics() {
+		if want, ok := inputs[t.Name]; ok && t.Type != want {
+			return fmt.Errorf("the bag's %s is a %s, the node expects a %s there; remap the topics (-r FROM:=TO); names of compressed pictures' topics end in /compressed",
+				t.Name, t.Type, want)
+		}
 		have = append(have, t.Name+" ("+t.Type+")")
 	}
-	return fmt.Errorf("the bag lacks %s; it has %s; remap the topics (-r FROM:=TO) or set cameras.*.topic and arms.*.state_topic",
-		strings.Join(missing, ", "), strings.Join(have, ", "))
+	switch {
+	case len(missing) == 0:
+		return nil
+	case len(have) == 0:
+		have = []string{"no topics at all"}
+	}
+	return fmt.Errorf("the bag lacks %s; it has %s; %s", strings.Join(missing, ", "), strings.Join(have, ", "), mend)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"math"
@@ -19,8 +18,7 @@ import (
 // runSim is `ddvla sim`: a simulated Cobot Magic at a table, as a process of its
 // own on the ROS graph.
 func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
-	flags := flag.NewFlagSet("ddvla sim", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags := newFlags("sim", "[FLAGS]")
 	config := sim.DefaultConfig()
 	flags.Uint64Var(&config.Seed, "seed", config.Seed, "draws what lies on the table")
 	flags.BoolVar(&config.Compressed, "compressed", false, "publish JPEG pictures on .../compressed")
@@ -34,7 +32,7 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) (err e
 	stay := flags.Bool("stay", false, "keep the last instruction until stopped")
 	report := flags.String("report", "", "write what was reached to this file, as JSON")
 	backend := backendFlag(flags)
-	if err := parse(flags, args, 0); err != nil {
+	if err := parse(flags, args, 0, stdout); err != nil {
 		return err
 	}
 	for text := range strings.SplitSeq(*say, ";") {
