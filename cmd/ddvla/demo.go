@@ -81,8 +81,8 @@ func (d *demo) run(ctx context.Context, args *param.Args) error {
 	}
 	// What the last demo left, and nothing else that may lie there: the node
 	// refuses a directory that is not empty.
-	for _, name := range []string{"bag_0.mcap", "metadata.yaml"} {
-		if err := os.Remove(filepath.Join(recording, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, path := range []string{filepath.Join(recording, "bag_0.mcap"), filepath.Join(recording, "metadata.yaml"), d.robotReport()} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -93,11 +93,13 @@ func (d *demo) run(ctx context.Context, args *param.Args) error {
 	c.options.Logger = log
 	report, err := d.play(ctx, c, log)
 	if report != nil {
-		fmt.Fprintln(d.stdout)
 		err = errors.Join(err, report.Write(d.stdout))
 	}
 	return err
 }
+
+// robotReport is the file in which the robot says what was reached.
+func (d *demo) robotReport() string { return filepath.Join(d.out, "robot.json") }
 
 // private keeps the demo off other robots' network: the loopback interface only,
 // whatever CYCLONEDDS_URI says, and a domain of its own unless the user chose one.
@@ -177,7 +179,7 @@ func (d *demo) robot(ctx context.Context) error {
 		return err
 	}
 	args := []string{"sim", "--backend", "cyclone", "--wait", "--stay", "--seed", strconv.FormatUint(d.seed, 10),
-		"--draw", strconv.Itoa(d.instructions), "--each", d.each.String(), "--report", filepath.Join(d.out, "robot.json")}
+		"--draw", strconv.Itoa(d.instructions), "--each", d.each.String(), "--report", d.robotReport()}
 	if !d.raw {
 		args = append(args, "--compressed")
 	}

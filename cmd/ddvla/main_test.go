@@ -108,6 +108,7 @@ func TestWrongUsageIsOneLineAndStatus2(t *testing.T) {
 		`--backend is "zenoh", must be cyclone or`: {"node", "--backend", "zenoh", "--ros-args", "-p", "policy:=" + testbundle.Dir(t)},
 		`--backend is "iceoryx"`:                   {"sim", "--backend", "iceoryx"},
 		"-fps; `ddvla sim -h`":                     {"sim", "--fps", "3"},
+		"--draw is -1, must be 0 or more":          {"sim", "--draw", "-1"},
 		"--bundle and --out are needed":            {"demo", "--bundle", "x"},
 		"--instructions is 0, must be at least 1":  {"demo", "--bundle", "x", "--out", "y", "--instructions", "0"},
 		"--each is -1s, must be above 0":           {"demo", "--bundle", "x", "--out", "y", "--each", "-1s"},

@@ -35,6 +35,9 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) (err e
 	if err := parse(flags, args, 0, stdout); err != nil {
 		return err
 	}
+	if *draw < 0 {
+		return usageError{fmt.Errorf("--draw is %d, must be 0 or more", *draw)}
+	}
 	for text := range strings.SplitSeq(*say, ";") {
 		if text = strings.TrimSpace(text); text != "" {
 			config.Schedule = append(config.Schedule, sim.Step{Instruction: text, Duration: *each})
@@ -71,7 +74,7 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) (err e
 	if err != nil {
 		return err
 	}
-	fmt.Fprint(stdout, result)
+	fmt.Fprintln(stdout, result)
 	if *report == "" {
 		return nil
 	}
