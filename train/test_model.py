@@ -1,12 +1,17 @@
 """Properties of the model and its checkpoints: python3 train/test_model.py"""
 
+import contextlib
+import io
 import os
+import sys
 import tempfile
 import unittest
+from unittest import mock
 
 import numpy
 import torch
 
+import pretrain
 from ddvla import attention, checkpoint, data, decode, initialise, model
 from ddvla.prompt import Tokenizer
 from make_random import observation
@@ -136,6 +141,67 @@ class ModelTest(unittest.TestCase):
                     file.write(broken)
                 with self.assertRaises(ValueError):
                     checkpoint.read_safetensors(path)
+
+
+def write_demonstrations(directory, n, seed):
+    """A data directory of noise, in which half of the scenes have two cubes and half three."""
+    random = numpy.random.default_rng(seed)
+    colours, chunk, dims = ["red", "green", "blue", "yellow"], 2, 3
+    goals = random.uniform(-1, 1, (n, 4, dims)).astype("<f4")
+    goals[:, 3] = numpy.nan
+    goals[::2, 2] = numpy.nan
+    others = numpy.repeat(goals[:, 1:, None], chunk, axis=2)
+    arrays = {
+        "images.u8": random.integers(0, 256, (n, 2, 32, 32, 3)).astype("u1"),
+        "proprio.f32": random.uniform(-1, 1, (n, dims)).astype("<f4"),
+        "actions.f32": numpy.repeat(goals[:, 0, None], chunk, axis=1), "alternatives.f32": others, "goals.f32": goals,
+    }  # fmt: skip
+    os.makedirs(directory)
+    for name, array in arrays.items():
+        array.tofile(os.path.join(directory, name))
+    checkpoint.write_json(os.path.join(directory, "instructions.json"), ["reach the red cube"] * n)
+    checkpoint.write_json(os.path.join(directory, "colours.json"), ["red"] * n)
+    meta = {"n": n, "cameras": 2, "size": 32, "chunk": chunk, "dims": dims, "colours": colours}
+    checkpoint.write_json(os.path.join(directory, "meta.json"), meta)
+
+
+class PretrainTest(unittest.TestCase):
+    def test_its_checkpoint_is_whole_and_its_patches_share_nothing(self):
+        with tempfile.TemporaryDirectory() as directory:
+            train, held_out, out = (os.path.join(directory, name) for name in ("train", "held-out", "out"))
+            write_demonstrations(train, 64, 1)
+            write_demonstrations(held_out, 64, 2)
+            arguments = ["pretrain.py", "--data", train, "--held-out", held_out, "--out", out]
+            arguments += ["--sight", "0.01", "--words", "0.01", "--batch", "16", "--sight-batch", "16", "--slots", "3"]
+            said = io.StringIO()
+            with mock.patch.object(sys, "argv", arguments), contextlib.redirect_stdout(said):
+                pretrain.main()
+            self.assertIn("words held out", said.getvalue())
+            net = model.load(out, 2, 6)
+            with torch.no_grad():
+                patches = pretrain.see(net, data.Demonstrations(held_out).images)
+            self.assertLess(float(patches.mean((0, 1)).norm()), 1e-3)
+            self.assertAlmostEqual(float(patches.pow(2).mean().sqrt()), 0.5, places=3)
+            with self.assertRaises(SystemExit), contextlib.redirect_stderr(io.StringIO()):
+                with mock.patch.object(sys, "argv", ["pretrain.py", "--data", train]):
+                    pretrain.main()
+
+    def test_a_scene_gives_a_sample_for_every_cube(self):
+        with tempfile.TemporaryDirectory() as directory:
+            write_demonstrations(os.path.join(directory, "d"), 32, 3)
+            demonstrations = data.Demonstrations(os.path.join(directory, "d"))
+            statistics = demonstrations.statistics("x")["x"]
+            tokenizer = Tokenizer(os.path.join(HERE, "..", "policies", "tiny-reach", "tokenizer.model"))
+            scenes = pretrain.Scenes(demonstrations, statistics, tokenizer)
+            seen = set()
+            for scene, colour, prompt, bins in scenes.batches(16, numpy.random.default_rng(0)):
+                for s, c, ids, b in zip(scene.tolist(), colour.tolist(), prompt.tolist(), bins):
+                    seen.add((s, c))
+                    name = demonstrations.meta["colours"][c]
+                    self.assertEqual(ids, tokenizer.prompt(f"reach the {name} cube"))
+                    goal = data.normalise(demonstrations.goals[s, c], statistics["action"])
+                    self.assertEqual(b.view(2, 3)[1].tolist(), data.bins(goal).tolist())
+            self.assertEqual(len(seen), 80, "16 scenes of two cubes and 16 of three")
 
 
 class TokenizerTest(unittest.TestCase):

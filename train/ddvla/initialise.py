@@ -46,8 +46,9 @@ def for_training(model, seed):
                 ordinal(tensor[sizes.vocab - BINS : sizes.vocab], 0.5)
                 normal(tensor[sizes.mask_id], 0.1)
             elif "lm_head" in name:
-                normal(tensor, 0.05)
-                ordinal(tensor[sizes.vocab - BINS : sizes.vocab], 0.05)
+                # Wide enough that a hidden state of width 1 can be sure of a bin.
+                normal(tensor, 0.15)
+                ordinal(tensor[sizes.vocab - BINS : sizes.vocab], 0.15)
             else:
                 gain = 1.0
                 if "o_proj" in name or "down_proj" in name:
