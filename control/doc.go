@@ -52,4 +52,14 @@
 // not pulled back. Disable decelerates, sends the hold pose a few times and is
 // then silent, so that another publisher can take over; the driver keeps the
 // last target, and nothing ever cuts its power.
+//
+// # Time
+//
+// All times are of the clock that Tick is called with. While it stands, as
+// simulated time does when the simulator pauses or dies, nothing is sent: a
+// paused robot would be given all of it at once when it goes on. The drivers hold
+// the last command, so an arm that was moving stops there, at its driver's
+// deceleration and not at the one configured here, and goes on from there with
+// the clock. Simulated time is therefore not for real arms. This package cannot
+// tell, since nobody ticks it; the node does.
 package control

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -61,6 +62,7 @@ type Status struct {
 	Code     Code          // why the arms do not follow the policy, else OK
 	Epoch    uint64        // for the next observation's Trajectory
 	Left     time.Duration // until the plan's last row is due; 0 without a plan
+	Dropped  Code          // why the newest chunk of this epoch was not taken, else OK
 	Counters Counters
 }
 
@@ -93,6 +95,7 @@ type Executor struct {
 	phase    phase
 	cause    Code // while not following
 	release  bool // go silent once at rest
+	ended    bool // after Shutdown
 	freeze   bool // hold where the arms come to rest, wherever that is
 	settle   int  // commands left to send once at rest, come what may
 	first    bool
@@ -107,11 +110,12 @@ type Executor struct {
 
 	plan      plan
 	lastStamp time.Time // of the newest chunk taken in this epoch
-	lastDrop  Code      // of the newest chunk; OK if it was taken
+	lastDrop  Code      // of the newest chunk of this epoch; OK if it was taken
 	consumed  consumption
 
 	measured  []float64
 	fed       []time.Time // per arm: stamp of the newest feedback
+	refusal   []error     // per arm: why the newest feedback was refused, else nil
 	observed  time.Time
 	deviating []time.Time // per joint: since when it is off its command; zero if not
 	beyond    []time.Time // per joint: since when its target is beyond tolerance
@@ -136,6 +140,7 @@ func New(cfg Config) (*Executor, error) {
 		period:  seconds(1 / cfg.CommandRate),
 		changed: make(chan struct{}, 1),
 		fed:     make([]time.Time, len(cfg.Layout)),
+		refusal: make([]error, len(cfg.Layout)),
 		clamped: make([]bool, n), deviating: make([]time.Time, n), beyond: make([]time.Time, n),
 	}
 	// After five missed commands a driver has reached its last target.
@@ -169,7 +174,7 @@ func (e *Executor) Epoch() uint64 {
 func (e *Executor) Status() Status {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s := Status{Mode: e.mode(), Code: e.code(), Epoch: e.epoch, Counters: e.counters}
+	s := Status{Mode: e.mode(), Code: e.code(), Epoch: e.epoch, Dropped: e.lastDrop, Counters: e.counters}
 	if e.plan.active {
 		s.Left = max(0, e.plan.end().Sub(e.lastTick))
 	}
@@ -188,11 +193,16 @@ func (e *Executor) Changed() <-chan struct{} { return e.changed }
 
 // Enable lets the arms move. They must be at rest, every arm's feedback must be
 // fresh and its pose plausible. It clears an e-stop and every other stop, and
-// does nothing where the arms are enabled already.
+// does nothing where the arms are enabled already. After Shutdown, and while there
+// is no time, it is refused.
 func (e *Executor) Enable(now time.Time) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch {
+	case e.ended:
+		return errors.New("control: the program is ending")
+	case now.IsZero():
+		return errors.New("control: there is no time yet; with use_sim_time set, /clock has to come first")
 	case e.phase == following, e.phase != silent && !e.cause.Latched():
 		return nil
 	case e.phase == braking, e.phase == resting && !e.arrived():
@@ -200,7 +210,10 @@ func (e *Executor) Enable(now time.Time) error {
 	}
 	for a, s := range e.arms {
 		arm := &e.cfg.Layout[a]
-		if !fresh(e.fed[a], now, e.cfg.FeedbackTimeout) {
+		switch stale := !fresh(e.fed[a], now, e.cfg.FeedbackTimeout); {
+		case stale && e.refusal[a] != nil:
+			return fmt.Errorf("%w; such messages are refused", e.refusal[a])
+		case stale:
 			return fmt.Errorf("control: arm %q: no joint feedback within %v; is its driver running, and its state topic the right one?", arm.Name, e.cfg.FeedbackTimeout)
 		}
 		for j := s.lo; j < s.hi; j++ {
@@ -211,6 +224,10 @@ func (e *Executor) Enable(now time.Time) error {
 		}
 	}
 	e.watchFollowing(now)
+	if e.phase == silent {
+		// The clock may have gone back while nobody ticked.
+		e.consumed.clear()
+	}
 	if e.phase == silent || !e.agrees(now) {
 		e.startFromMeasured()
 	}
@@ -265,11 +282,12 @@ func (e *Executor) Estop(now time.Time) {
 	}
 }
 
-// Shutdown stops the arms at the maximum deceleration and then sends nothing more.
+// Shutdown stops the arms at the maximum deceleration and then sends nothing
+// more, for good.
 func (e *Executor) Shutdown(now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.release = true
+	e.release, e.ended = true, true
 	e.stop(now, Event{Code: ShuttingDown})
 }
 
@@ -285,13 +303,13 @@ func (e *Executor) Flush(now time.Time) {
 }
 
 // Tick returns the command for time now, or false where nothing is to be sent:
-// while disabled, and less than a tenth of a Period after the last Tick. It is to
-// be called every Period; after a shorter time it takes a shorter step, after a
-// longer one no longer step. It does not allocate.
+// while disabled, less than a tenth of a Period after the last Tick, and while now
+// is the zero Time. It is to be called every Period; after a shorter time it takes
+// a shorter step, after a longer one no longer step. It does not allocate.
 func (e *Executor) Tick(now time.Time) (Command, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.phase == silent {
+	if e.phase == silent || now.IsZero() {
 		return Command{}, false
 	}
 	elapsed := now.Sub(e.lastTick)

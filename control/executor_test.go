@@ -700,3 +700,86 @@ func TestEventsKeepTheNewestAndCountTheLost(t *testing.T) {
 		t.Fatal("not told")
 	}
 }
+
+// Whoever wonders why the arms stand still is told about the chunks that are not
+// taken, until one is.
+func TestStatusTellsWhyTheNewestChunkWasDropped(t *testing.T) {
+	r := newRig(t, nil)
+	r.enable()
+	c := r.chunk(8, 20, 0)
+	c.Stamp = r.now.Add(time.Second)
+	r.give(c, DroppedFuture)
+	if got := r.e.Status().Dropped; got != DroppedFuture {
+		t.Errorf("status says %v", got)
+	}
+	r.give(r.chunk(8, 20, 0), OK)
+	if got := r.e.Status().Dropped; got != OK {
+		t.Errorf("after a good chunk status says %v", got)
+	}
+}
+
+// Feedback that comes and is refused is another fault than feedback that does
+// not come, with another mend.
+func TestEnableTellsThatFeedbackIsRefused(t *testing.T) {
+	r := newRig(t, nil)
+	r.sense()
+	r.now = r.now.Add(time.Second)
+	ahead := r.now.Add(time.Second)
+	for a := range r.cfg.Layout {
+		if err := r.e.Feedback(a, r.cfg.Layout.Of(a, r.measured), ahead, r.now); err == nil {
+			t.Fatal("taken")
+		}
+	}
+	if err := r.e.Enable(r.now); err == nil || !strings.Contains(err.Error(), "stamped 1s ahead of the clock") {
+		t.Errorf("refused with %v", err)
+	}
+	r.enable()
+}
+
+// Nobody ticks the arms after the end; "enabled" would be a lie.
+func TestNothingIsEnabledAfterShutdown(t *testing.T) {
+	r := newRig(t, nil)
+	r.enable()
+	r.run(time.Second)
+	r.e.Shutdown(r.now)
+	r.run(time.Second)
+	r.sense()
+	if err := r.e.Enable(r.now); err == nil || !strings.Contains(err.Error(), "ending") {
+		t.Errorf("refused with %v", err)
+	}
+	if m := r.e.Status().Mode; m != Disabled {
+		t.Errorf("the arms are %v", m)
+	}
+}
+
+// With simulated time, before the first /clock, there is no time to act at.
+func TestWithoutATimeNothingIsSentOrEnabled(t *testing.T) {
+	r := newRig(t, nil)
+	r.sense()
+	if err := r.e.Enable(time.Time{}); err == nil || !strings.Contains(err.Error(), "/clock") {
+		t.Errorf("refused with %v", err)
+	}
+	r.enable()
+	r.run(time.Second)
+	if _, ok := r.e.Tick(time.Time{}); ok {
+		t.Error("sent a command")
+	}
+}
+
+// A simulator that starts anew while the arms are disabled leaves nothing behind:
+// what was executed at times that are now in the future skips no rows.
+func TestAClockThatWentBackWhileDisabledDoesNotSpoilChunks(t *testing.T) {
+	r := newRig(t, nil)
+	r.enable()
+	r.give(r.chunk(40, 20, 0.01), OK)
+	r.run(time.Second)
+	r.e.Disable(r.now)
+	r.run(2 * time.Second)
+	if m := r.e.Status().Mode; m != Disabled {
+		t.Fatalf("the arms are %v", m)
+	}
+	r.now = r.now.Add(-time.Hour)
+	r.enable()
+	r.tick(r.e.Period())
+	r.give(r.chunk(8, 20, 0.01), OK)
+}

@@ -149,4 +149,5 @@ func (e *Executor) dropPlan(now time.Time) {
 func (e *Executor) newEpoch() {
 	e.epoch++
 	e.lastStamp = time.Time{}
+	e.lastDrop = OK
 }

@@ -44,8 +44,10 @@ func (e *Executor) Feedback(arm int, positions []float64, stamp, now time.Time) 
 	}
 	if err != nil {
 		e.counters.ByCode[FeedbackRefused]++
+		e.refusal[arm] = err
 		return err
 	}
+	e.refusal[arm] = nil
 	copy(e.measured[s.lo:s.hi], positions)
 	e.fed[arm] = stamp
 	return nil
