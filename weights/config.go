@@ -5,8 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,10 +16,6 @@ import (
 // ErrConfig says that a checkpoint's config.json or preprocessor_config.json
 // describes no network that can be exported; the error names the field.
 var ErrConfig = errors.New("configuration")
-
-// maxJSON bounds the JSON files of a checkpoint. dataset_statistics.json of the
-// largest data mixtures has below 1 MB.
-const maxJSON = 32 << 20
 
 // config is what is read of config.json. Pointers tell a missing key from zero;
 // what the published text_config leaves out has transformers' defaults for
@@ -37,6 +32,10 @@ type config struct {
 	ActionBins      *int   `json:"n_action_bins"`
 	Text            struct {
 		VocabSize    int64           `json:"vocab_size"`
+		Hidden       int             `json:"hidden_size"`
+		Layers       int             `json:"num_hidden_layers"`
+		Intermediate int             `json:"intermediate_size"`
+		PadTokenID   *int64          `json:"pad_token_id"`
 		Heads        *int            `json:"num_attention_heads"`
 		KeyHeads     *int            `json:"num_key_value_heads"`
 		Epsilon      *float64        `json:"rms_norm_eps"`
@@ -49,6 +48,8 @@ type config struct {
 		EOS          *int64          `json:"eos_token_id"`
 		BOS          *int64          `json:"bos_token_id"`
 	} `json:"text_config"`
+	// NormStats is what other checkpoints have as dataset_statistics.json.
+	NormStats json.RawMessage `json:"norm_stats"`
 }
 
 // preprocessor is what is read of preprocessor_config.json: mean and standard
@@ -58,35 +59,20 @@ type preprocessor struct {
 		Mean []float32 `json:"mean"`
 		Std  []float32 `json:"std"`
 	} `json:"tvf_normalize_params"`
-}
-
-func readJSON(path string, into any) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, maxJSON+1))
-	if err != nil {
-		return err
-	}
-	if len(raw) > maxJSON {
-		return fmt.Errorf("%s: larger than %d bytes", path, maxJSON)
-	}
-	if err := json.Unmarshal(raw, into); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return nil
+	InputSizes [][]int `json:"input_sizes"` // of each tower: channels, height, width
 }
 
 // checkpoint is an opened checkpoint directory.
 type checkpoint struct {
-	dir     string
+	folder  *folder
 	tensors tensorSource
 	config  config
 	images  preprocessor
-	files   []string // that were read, beside dir
-	readers []*safetensors.Reader
+	added   addedTokens
+	files   []string // that were read
+	// statistics is the bundle's dataset_statistics.json.
+	statistics []byte
+	closers    []io.Closer
 }
 
 const (
@@ -96,28 +82,35 @@ const (
 )
 
 func openCheckpoint(dir string) (_ *checkpoint, err error) {
-	c := &checkpoint{dir: dir, tensors: tensorSource{}}
+	c := &checkpoint{tensors: tensorSource{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("checkpoint %s: %w", dir, err), c.Close())
 		}
 	}()
-	if err := readJSON(filepath.Join(dir, configFile), &c.config); err != nil {
+	if c.folder, err = openFolder(dir); err != nil {
 		return nil, err
 	}
-	if err := readJSON(filepath.Join(dir, preprocessorFile), &c.images); err != nil {
+	c.closers = append(c.closers, c.folder)
+	if err := readJSON(c.folder, configFile, &c.config); err != nil {
+		return nil, err
+	}
+	if err := readJSON(c.folder, preprocessorFile, &c.images); err != nil {
 		return nil, err
 	}
 	c.files = []string{configFile, preprocessorFile}
-	main, err := safetensors.OpenDir(dir)
+	if err := c.readAddedTokens(); err != nil {
+		return nil, err
+	}
+	main, err := safetensors.OpenDir(c.folder)
 	if err != nil {
 		return nil, err
 	}
 	if err := c.take(main, ""); err != nil {
 		return nil, err
 	}
-	proprio, err := safetensors.Open(filepath.Join(dir, proprioFile))
-	if errors.Is(err, os.ErrNotExist) {
+	proprio, err := safetensors.Open(c.folder, proprioFile)
+	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
 	} else if err != nil {
 		return nil, err
@@ -125,21 +118,28 @@ func openCheckpoint(dir string) (_ *checkpoint, err error) {
 	return c, c.take(proprio, proprioPrefix)
 }
 
+// take adds the tensors of r with prefix put before their names, and closes r
+// with the checkpoint.
 func (c *checkpoint) take(r *safetensors.Reader, prefix string) error {
-	c.readers = append(c.readers, r)
-	for _, path := range r.Files() {
-		c.files = append(c.files, filepath.Base(path))
+	c.closers = append(c.closers, r)
+	c.files = append(c.files, r.Files()...)
+	for _, name := range r.Names() {
+		t, _ := r.Tensor(name)
+		if have, ok := c.tensors[prefix+name]; ok {
+			return fmt.Errorf("%w: %s is in %s and in %s", ErrTensors, prefix+name, have.file, t.File)
+		}
+		c.tensors[prefix+name] = diskTensor{shape: t.Shape, dtype: string(t.DType), file: t.File, bytes: t.Bytes(), read: t.Read}
 	}
-	return c.tensors.add(r, prefix)
+	return nil
 }
 
-// Close closes the weight files.
+// Close closes the files.
 func (c *checkpoint) Close() error {
 	var errs []error
-	for _, r := range c.readers {
-		errs = append(errs, r.Close())
+	for _, file := range slices.Backward(c.closers) {
+		errs = append(errs, file.Close())
 	}
-	c.readers = nil
+	c.closers = nil
 	return errors.Join(errs...)
 }
 
@@ -168,6 +168,10 @@ func (c *checkpoint) network(images, slots int) (*network, error) {
 			return nil, fmt.Errorf("%w: %s tvf_normalize_params[%d] needs three means and three positive std", ErrConfig, preprocessorFile, i)
 		}
 		v.mean, v.std = [3]float32(p.Mean), [3]float32(p.Std)
+		if i < len(c.images.InputSizes) && !slices.Equal(c.images.InputSizes[i], []int{3, v.image, v.image}) {
+			return nil, fmt.Errorf("%w: the files disagree about the images: %s image_sizes[%d] is %d, %s input_sizes[%d] is %d; take all files from one checkpoint",
+				ErrConfig, configFile, i, v.image, preprocessorFile, i, c.images.InputSizes[i])
+		}
 	}
 	model, tokens, err := c.llama()
 	if err != nil {
@@ -199,7 +203,13 @@ func (c *checkpoint) llama() (*llama, tokenIDs, error) {
 	ids := tokenIDs{
 		base: int64(l.rows) - c.config.PadToMultipleOf, bins: value(c.config.ActionBins, 256), stop: value(text.EOS, 2),
 	}
-	ids.mask = value(c.config.MaskTokenID, ids.base+1)
+	var err error
+	if ids.mask, err = c.maskID(ids.base); err != nil {
+		return nil, ids, err
+	}
+	if ids.pad, err = c.padID(ids.base); err != nil {
+		return nil, ids, err
+	}
 	refuse := func(field, format string, args ...any) (*llama, tokenIDs, error) {
 		return nil, ids, fmt.Errorf("%w: %s %s %s", ErrConfig, configFile, field, fmt.Sprintf(format, args...))
 	}
@@ -208,6 +218,12 @@ func (c *checkpoint) llama() (*llama, tokenIDs, error) {
 		return nil, ids, fmt.Errorf("%w: there is no language model: %s or %s0.* is absent or not a matrix", ErrTensors, embedName, layersName)
 	case text.VocabSize != 0 && text.VocabSize != int64(l.rows):
 		return refuse("text_config.vocab_size", "is %d, but %s has %d rows", text.VocabSize, embedName, l.rows)
+	case text.Hidden != 0 && text.Hidden != l.hidden:
+		return refuse("text_config.hidden_size", "is %d, but %s has %d columns", text.Hidden, embedName, l.hidden)
+	case text.Layers != 0 && text.Layers != l.layers:
+		return refuse("text_config.num_hidden_layers", "is %d, but there are %d %s*", text.Layers, l.layers, layersName)
+	case text.Intermediate != 0 && text.Intermediate != l.intermediate:
+		return refuse("text_config.intermediate_size", "is %d, but %s0.mlp.gate_proj.weight has %d rows", text.Intermediate, layersName, l.intermediate)
 	case l.heads <= 0 || l.hidden%(2*l.heads) != 0:
 		return refuse("text_config.num_attention_heads", "is %d, which does not divide hidden %d into even parts", l.heads, l.hidden)
 	case value(text.KeyHeads, l.heads) != l.heads:
@@ -288,10 +304,10 @@ func (s tensorSource) has(name string) bool { _, ok := s[name]; return ok }
 // dim returns a dimension of a tensor, 0 where there is none.
 func (s tensorSource) dim(name string, axis int) int {
 	t, ok := s[name]
-	if !ok || axis >= len(t.Shape) || t.Shape[axis] > 1<<30 {
+	if !ok || axis >= len(t.shape) || t.shape[axis] > 1<<30 {
 		return 0
 	}
-	return int(t.Shape[axis])
+	return int(t.shape[axis])
 }
 
 // depth counts the numbered modules after prefix by the highest number.

@@ -13,8 +13,8 @@ func dinov2(t tensorSource, c *config) (*vit, error) {
 	}
 	v.classToken = t.has(v.prefix + "cls_token")
 	v.layerScale = t.has(v.prefix + "blocks.0.ls1.scale_factor")
-	if reg, ok := t[v.prefix+"reg_token"]; ok && len(reg.Shape) == 3 {
-		v.registers = int(reg.Shape[1])
+	if reg, ok := t[v.prefix+"reg_token"]; ok && len(reg.shape) == 3 {
+		v.registers = int(reg.shape[1])
 	}
 	return v, nil
 }

@@ -12,8 +12,11 @@ package weights
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -25,75 +28,119 @@ import (
 // or, on an error or when ctx ends, not at all. The same input gives the same
 // bytes.
 func Export(ctx context.Context, o Options) error {
-	if err := o.validate(); err != nil {
-		return fmt.Errorf("export: %w", err)
+	if o.Out == "" {
+		return fmt.Errorf("export: %w out is not given", ErrOption)
 	}
-	if err := export(ctx, o); err != nil {
+	j, err := prepare(o)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(j.export(ctx, o), j.checkpoint.Close()); err != nil {
 		return fmt.Errorf("export %s: %w", o.Checkpoint, err)
 	}
 	return nil
 }
 
-func export(ctx context.Context, o Options) (err error) {
+// job is an export of which all has been checked that can be before the weights
+// are read.
+type job struct {
+	checkpoint *checkpoint
+	network    *network
+	manifest   bundle.Manifest
+}
+
+func prepare(o Options) (*job, error) {
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("export: %w", err)
+	}
 	c, err := openCheckpoint(o.Checkpoint)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("export: %w", err)
 	}
-	defer func() { err = errors.Join(err, c.Close()) }()
-	n, err := c.network(len(o.Cameras), o.Chunk*len(o.ActionDims))
+	j := &job{checkpoint: c}
+	if j.network, err = c.network(len(o.Cameras), o.Chunk*len(o.ActionDims)); err == nil {
+		j.manifest, err = o.manifest(c, j.network)
+	}
 	if err != nil {
-		return err
+		return nil, errors.Join(fmt.Errorf("export %s: %w", o.Checkpoint, err), c.Close())
 	}
-	m, err := o.manifest(ctx, c, n)
-	if err != nil {
-		return err
-	}
-	return writeDir(ctx, o.Out, func(dir string) error {
-		if err := n.writeGraphs(ctx, c.tensors, dir, &m); err != nil {
+	return j, nil
+}
+
+func (j *job) export(ctx context.Context, o Options) error {
+	work := &meter{ctx: ctx, report: o.Progress, total: j.network.storeBytes()}
+	sources := j.checkpoint.folder
+	for _, name := range j.checkpoint.files {
+		info, err := sources.Stat(name)
+		if err != nil {
 			return err
 		}
-		for _, name := range []string{bundle.TokenizerFile, bundle.StatisticsFile} {
-			if err := copyFile(filepath.Join(dir, name), filepath.Join(o.Checkpoint, name)); err != nil {
+		work.total += info.Size()
+	}
+	return writeDir(ctx, o.Out, func(dir string) error {
+		m := j.manifest
+		m.Files = map[string]string{}
+		write := func(name string, raw []byte) error {
+			m.Files[name] = hexSum(sha256.Sum256(raw))
+			return os.WriteFile(filepath.Join(dir, name), raw, 0o644)
+		}
+		for _, name := range j.checkpoint.files {
+			var err error
+			if m.Source.Files[name], err = hashFile(sources, name, work.reader); err != nil {
+				return err
+			}
+		}
+		tokenizer, err := readFile(sources, bundle.TokenizerFile, maxTokenizer)
+		if err != nil {
+			return err
+		}
+		if err := write(bundle.TokenizerFile, tokenizer); err != nil {
+			return err
+		}
+		if err := write(bundle.StatisticsFile, j.checkpoint.statistics); err != nil {
+			return err
+		}
+		store, sum, err := j.writeWeights(filepath.Join(dir, bundle.WeightsFile), work)
+		if err != nil {
+			return err
+		}
+		m.Files[bundle.WeightsFile] = sum
+		for name, g := range map[string]*onnx.Graph{bundle.StepFile: j.network.stepGraph(store), bundle.GraphFile: j.network.policyGraph(store)} {
+			raw, err := g.Marshal("ddvla")
+			if err != nil {
+				return err
+			}
+			if err := write(name, raw); err != nil {
 				return err
 			}
 		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		return bundle.Write(dir, m, bundle.GraphFile, bundle.StepFile, bundle.WeightsFile, bundle.TokenizerFile, bundle.StatisticsFile)
+		return bundle.WriteManifest(dir, m)
 	})
 }
 
-// writeGraphs writes the weights once, for both graphs.
-func (n *network) writeGraphs(ctx context.Context, tensors tensorSource, dir string, m *bundle.Manifest) error {
-	f, err := os.Create(filepath.Join(dir, bundle.WeightsFile))
+// writeWeights writes the weights once, for both graphs, and returns their hash.
+func (j *job) writeWeights(path string, work *meter) (*onnx.Store, string, error) {
+	f, err := os.Create(path)
 	if err != nil {
-		return err
+		return nil, "", err
 	}
-	w := bufio.NewWriterSize(f, 1<<20)
+	h := sha256.New()
+	w := bufio.NewWriterSize(work.writer(io.MultiWriter(f, h)), 1<<20)
 	store := onnx.NewStore(bundle.WeightsFile, w)
-	err = tensors.write(ctx, n.inventory(), n.tokens, store)
+	err = j.checkpoint.tensors.write(work.ctx, j.network.inventory(), j.network.tokens, store)
 	if err == nil {
-		// The tables are computed, not learned.
-		m.Model.Parameters = store.Elements()
-		err = n.llama.writeRope(store)
+		err = j.network.llama.writeRope(store)
 	}
 	if err := errors.Join(err, w.Flush(), f.Sync(), f.Close()); err != nil {
-		return err
+		return nil, "", err
 	}
-	if err := writeGraph(filepath.Join(dir, bundle.StepFile), n.stepGraph(store)); err != nil {
-		return err
-	}
-	return writeGraph(filepath.Join(dir, bundle.GraphFile), n.policyGraph(store))
+	return store, hex.EncodeToString(h.Sum(nil)), nil
 }
 
-func writeGraph(path string, g *onnx.Graph) error {
-	raw, err := g.Marshal("ddvla")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, raw, 0o644)
-}
+func hexSum(sum [sha256.Size]byte) string { return hex.EncodeToString(sum[:]) }
 
 // writeDir fills a directory beside out and renames it when write succeeded.
 func writeDir(ctx context.Context, out string, write func(dir string) error) (err error) {
@@ -125,12 +172,4 @@ func writeDir(ctx context.Context, out string, write func(dir string) error) (er
 		return err
 	}
 	return os.Rename(dir, out)
-}
-
-func copyFile(to, from string) error {
-	raw, err := os.ReadFile(from)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(to, raw, 0o644)
 }

@@ -150,6 +150,14 @@ func TestExportRefuses(t *testing.T) {
 			}
 		}
 	}
+	with := func(name, text string) func(t *testing.T, dir string, o *Options) {
+		return func(t *testing.T, dir string, _ *Options) { put(t, dir, name, text) }
+	}
+	var statistics map[string]dataset
+	if err := readJSON(os.DirFS(references(t)[2].dir), bundle.StatisticsFile, &statistics); err != nil {
+		t.Fatal(err)
+	}
+	action := statistics["random"].Action
 	// rename swaps text of the same length in the weights' header.
 	rename := func(old, now string) func(t *testing.T, dir string, o *Options) {
 		return func(t *testing.T, dir string, _ *Options) {
@@ -176,8 +184,11 @@ func TestExportRefuses(t *testing.T) {
 		{"model.safetensors", fs.ErrNotExist, remove("model.safetensors")},
 		{"tokenizer.model", fs.ErrNotExist, remove(bundle.TokenizerFile)},
 		{"dataset_statistics.json", fs.ErrNotExist, remove(bundle.StatisticsFile)},
-		{"has neither", fs.ErrNotExist, func(t *testing.T, dir string, o *Options) { o.Checkpoint = emptyCheckpoint(t, dir) }},
+		{"there is neither model.safetensors nor", fs.ErrNotExist, func(t *testing.T, dir string, o *Options) { o.Checkpoint = emptyCheckpoint(t, dir) }},
 
+		{"text_config.hidden_size is 41, but language_model.model.embed_tokens.weight has 40 columns", ErrConfig, config("text_config.hidden_size", 41)},
+		{"text_config.num_hidden_layers is 2, but there are 1", ErrConfig, config("text_config.num_hidden_layers", 2)},
+		{"text_config.intermediate_size is 57", ErrConfig, config("text_config.intermediate_size", 57)},
 		{"text_config.num_attention_heads is 7", ErrConfig, config("text_config.num_attention_heads", 7)},
 		{"text_config.num_key_value_heads is 1", ErrConfig, config("text_config.num_key_value_heads", 1)},
 		{"text_config.hidden_act", ErrConfig, config("text_config.hidden_act", "gelu")},
@@ -192,6 +203,29 @@ func TestExportRefuses(t *testing.T) {
 		{"pad_to_multiple_of", ErrConfig, config("pad_to_multiple_of", nil)},
 		{"n_action_bins", ErrConfig, config("n_action_bins", 1)},
 		{"mask_token_id is 1023", ErrConfig, config("mask_token_id", 1023)},
+		{"mask_token_id is 1000", ErrConfig, func(t *testing.T, dir string, _ *Options) {
+			edit(t, filepath.Join(dir, configFile), map[string]any{"mask_token_id": nil})
+			put(t, dir, addedTokensFile, `{"<mask>": 1000}`)
+		}},
+		{"config.json mask_token_id says 1025, added_tokens.json <mask> says 1030", ErrConfig, with(addedTokensFile, `{"<mask>": 1030}`)},
+		{"config.json mask_token_id says 1025, tokenizer_config.json [M] says 1026", ErrConfig,
+			with(tokenizerConfigFile, `{"mask_token": {"content": "[M]"}, "added_tokens_decoder": {"1025": {"content": "<mask>"}, "1026": {"content": "[M]"}}}`)},
+		{"config.json mask_token_id says 1025, tokenizer.json <mask> says 1030", ErrConfig,
+			with(fastTokenizerFile, `{"added_tokens": [{"id": 1030, "content": "<mask>"}]}`)},
+		{`special_tokens_map.json says "<mask>", tokenizer_config.json says "[M]"`, ErrConfig, func(t *testing.T, dir string, _ *Options) {
+			put(t, dir, specialTokensFile, `{"mask_token": "<mask>"}`)
+			put(t, dir, tokenizerConfigFile, `{"mask_token": "[M]"}`)
+		}},
+		{"text_config.pad_token_id says 1024, config.json pad_token_id says 1024, added_tokens.json <PAD> says 1027", ErrConfig, with(addedTokensFile, `{"<PAD>": 1027}`)},
+		{"a token \"x\", which is no number", ErrConfig, with(tokenizerConfigFile, `{"added_tokens_decoder": {"x": {}}}`)},
+		{"added_tokens.json: ", nil, with(addedTokensFile, `{"<mask>": "1025"}`)},
+		{"the files disagree about the actions of \"random\": dataset_statistics.json says high[0] is", ErrConfig,
+			config("norm_stats", map[string]any{"random": map[string]any{"action": map[string]any{"q01": action.Q01, "q99": []float64{0.5}}}})},
+		{"dataset_statistics.json says mask[0] is true, config.json norm_stats says false", ErrConfig,
+			config("norm_stats", map[string]any{"random": map[string]any{"action": map[string]any{"q01": action.Q01, "q99": action.Q99, "mask": []bool{false}}}})},
+		{"dataset_statistics.json has 1 dimensions, config.json norm_stats 2", ErrConfig,
+			config("norm_stats", map[string]any{"random": map[string]any{"action": map[string]any{"q01": []float64{0, 0}}}})},
+		{"norm_stats", ErrConfig, config("norm_stats", []int{1})},
 		{"mask_token_id is 1088", ErrConfig, config("mask_token_id", 1088)},
 		{"timm_model_ids and image_sizes", ErrConfig, config("timm_model_ids", []string{"x"})},
 		{"timm_model_args[0].num_heads is 0", ErrConfig, config("timm_model_args", nil)},
@@ -199,7 +233,12 @@ func TestExportRefuses(t *testing.T) {
 		{"the last one tells which block", ErrTensors, config("timm_model_ids", []string{dinoID, siglipID})},
 		{"image_sizes[0] is 30", ErrConfig, config("image_sizes", []int{30, 30})},
 		{"must be alike", ErrConfig, config("image_sizes", []int{28, 21})},
-		{"pos_embed is [1 16 24], expected [1 25 24]", ErrTensors, config("image_sizes", []int{35, 35})},
+		{"pos_embed is [1 16 24], expected [1 25 24]", ErrTensors, func(t *testing.T, dir string, _ *Options) {
+			edit(t, filepath.Join(dir, configFile), map[string]any{"image_sizes": []int{35, 35}})
+			edit(t, filepath.Join(dir, preprocessorFile), map[string]any{"input_sizes": nil})
+		}},
+		{"config.json image_sizes[1] is 28, preprocessor_config.json input_sizes[1] is [3 28 35]", ErrConfig,
+			jsonFile(preprocessorFile, map[string]any{"input_sizes": [][]int{{3, 28, 28}, {3, 28, 35}}})},
 		{"tvf_normalize_params has 0 entries", ErrConfig, jsonFile(preprocessorFile, map[string]any{"tvf_normalize_params": nil})},
 		{"tvf_normalize_params[0] needs three means", ErrConfig, jsonFile(preprocessorFile, map[string]any{"tvf_normalize_params": []any{
 			map[string]any{"mean": []int{0, 0, 0}, "std": []int{1, 0, 1}}, map[string]any{}}})},
@@ -257,6 +296,13 @@ func TestExportRefuses(t *testing.T) {
 	}
 }
 
+func put(t *testing.T, dir, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // swapShape turns a matrix's shape around in the header of the weights.
 func swapShape(t *testing.T, dir, name string) {
 	t.Helper()
@@ -281,7 +327,11 @@ func emptyCheckpoint(t *testing.T, dir string) string {
 	t.Helper()
 	to := t.TempDir()
 	for _, name := range []string{configFile, preprocessorFile} {
-		if err := copyFile(filepath.Join(to, name), filepath.Join(dir, name)); err != nil {
+		raw, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(to, name), raw, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -349,7 +399,7 @@ func FuzzConfig(f *testing.F) {
 			"vision_backbone.featurizer.pos_embed": {1, 4, 6}, "vision_backbone.featurizer.patch_embed.proj.weight": {6, 3, 2, 2},
 			"vision_backbone.featurizer.blocks.1.mlp.fc1.weight": {5, 6}, "vision_backbone.featurizer.blocks.0.mlp.fc1.weight": {5, 6},
 		} {
-			c.tensors[name] = safetensors.Tensor{Shape: shape}
+			c.tensors[name] = diskTensor{shape: shape}
 		}
 		if _, err := c.network(1, 4); err == nil {
 			t.Fatal("a network without most of its tensors was accepted")

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/ddvla/ddvla/weights/onnx"
-	"github.com/ddvla/ddvla/weights/safetensors"
 )
 
 // ErrTensors says that a checkpoint's tensors are not those of the architecture
@@ -33,6 +32,22 @@ const (
 	actionHead              // rows V-1, V-2, ... V-K as columns 0..K-1: [hidden, K]
 )
 
+// stored returns the part of a tensor that goes into the graph, rows first and
+// on, and its shape there.
+func (e entry) stored(tokens tokenIDs) (first int64, part, shape []int64) {
+	s := e.shape
+	switch e.as {
+	case transposed:
+		return 0, s, []int64{s[1], s[0]}
+	case patchKernel:
+		return 0, s, []int64{3 * s[2] * s[3], s[0]}
+	case actionHead:
+		bins := int64(tokens.bins)
+		return tokens.base - bins, []int64{bins, s[1]}, []int64{s[1], bins}
+	}
+	return 0, s, s
+}
+
 // linear lists a torch.nn.Linear.
 func linear(name string, in, out int, bias bool) []entry {
 	list := []entry{{name + ".weight", []int64{int64(out), int64(in)}, transposed}}
@@ -54,19 +69,17 @@ func unused(list []entry) []entry {
 	return list
 }
 
-// tensorSource is the tensors of a checkpoint, by the names of the inventory.
-type tensorSource map[string]safetensors.Tensor
-
-// add takes the tensors of r with prefix put before their names.
-func (s tensorSource) add(r *safetensors.Reader, prefix string) error {
-	for _, name := range r.Names() {
-		if _, ok := s[prefix+name]; ok {
-			return fmt.Errorf("%w: %s is in two files", ErrTensors, prefix+name)
-		}
-		s[prefix+name], _ = r.Tensor(name)
-	}
-	return nil
+// diskTensor is one tensor of a checkpoint; nothing is read until read is called, which
+// converts len(dst) values from the one at index first (row-major).
+type diskTensor struct {
+	shape       []int64
+	dtype, file string
+	bytes       int64
+	read        func(dst []float32, first int64) error
 }
+
+// tensorSource is the tensors of a checkpoint, by the names of the inventory.
+type tensorSource map[string]diskTensor
 
 // compare lists every tensor that is missing, left over or of another shape.
 func (s tensorSource) compare(inventory []entry) error {
@@ -78,13 +91,13 @@ func (s tensorSource) compare(inventory []entry) error {
 		switch {
 		case !ok:
 			faults = append(faults, fmt.Sprintf("missing   %s %v", e.name, e.shape))
-		case !slices.Equal(t.Shape, e.shape):
-			faults = append(faults, fmt.Sprintf("shape     %s is %v, expected %v", e.name, t.Shape, e.shape))
+		case !slices.Equal(t.shape, e.shape):
+			faults = append(faults, fmt.Sprintf("shape     %s is %v, expected %v", e.name, t.shape, e.shape))
 		}
 	}
 	for name, t := range s {
 		if !known[name] {
-			faults = append(faults, fmt.Sprintf("left over %s %v", name, t.Shape))
+			faults = append(faults, fmt.Sprintf("left over %s %v", name, t.shape))
 		}
 	}
 	if len(faults) == 0 {
@@ -104,40 +117,36 @@ func (s tensorSource) write(ctx context.Context, inventory []entry, tokens token
 		if e.as == dead {
 			continue
 		}
-		t, first, shape := s[e.name], int64(0), e.shape
-		if e.as == actionHead {
-			bins := int64(tokens.bins)
-			first, shape = (tokens.base-bins)*shape[1], []int64{bins, shape[1]}
-		}
-		n := shape[0]
-		for _, d := range shape[1:] {
-			n *= d
-		}
+		row, part, shape := e.stored(tokens)
+		n := product(part)
 		values = resize(values, n)
-		if err := t.Read(values, first); err != nil {
+		if err := s[e.name].read(values, row*product(part[1:])); err != nil {
 			return err
 		}
 		out := values
+		if e.as != asStored {
+			turned = resize(turned, n)
+			out = turned
+		}
 		switch e.as {
-		case transposed:
-			turned = resize(turned, n)
-			transpose(turned, values, int(shape[0]), int(shape[1]), false)
-			out, shape = turned, []int64{shape[1], shape[0]}
-		case actionHead:
-			turned = resize(turned, n)
-			transpose(turned, values, int(shape[0]), int(shape[1]), true)
-			out, shape = turned, []int64{shape[1], shape[0]}
+		case transposed, actionHead:
+			transpose(out, values, int(part[0]), int(part[1]), e.as == actionHead)
 		case patchKernel:
-			turned = resize(turned, n)
-			pixels := int(shape[2] * shape[3])
-			pixelsFirst(turned, values, int(shape[0]), pixels)
-			out, shape = turned, []int64{int64(3 * pixels), shape[0]}
+			pixelsFirst(out, values, int(part[0]), int(part[2]*part[3]))
 		}
 		if err := store.Add(e.name, shape, out); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func product(shape []int64) int64 {
+	n := int64(1)
+	for _, d := range shape {
+		n *= d
+	}
+	return n
 }
 
 func resize(buffer []float32, n int64) []float32 {

@@ -5,7 +5,6 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/ddvla/ddvla/weights/safetensors"
 	"pgregory.net/rapid"
 )
 
@@ -36,7 +35,7 @@ func openVLA() *network {
 		llama: &llama{
 			rows: 32064, hidden: 4096, layers: 32, heads: 32, intermediate: 11008, epsilon: 1e-6, ropeTheta: 10000, maxPositions: 2048,
 		},
-		tokens: tokenIDs{base: 32000, bins: 256, mask: 32001, stop: 2},
+		tokens: tokenIDs{base: 32000, bins: 256, mask: 32001, stop: 2, pad: 32000},
 		images: 3, slots: 350,
 	}
 }
@@ -82,7 +81,7 @@ func TestArchitectureOfOpenVLA(t *testing.T) {
 	want := openVLA()
 	c := checkpoint{tensors: tensorSource{}}
 	for _, e := range want.inventory() {
-		c.tensors[e.name] = safetensors.Tensor{DType: safetensors.BF16, Shape: e.shape}
+		c.tensors[e.name] = diskTensor{shape: e.shape}
 	}
 	if err := json.Unmarshal([]byte(openVLAConfig), &c.config); err != nil {
 		t.Fatal(err)

@@ -35,6 +35,7 @@ type tokenIDs struct {
 	bins int
 	mask int64
 	stop int64
+	pad  int64 // not in the graph: any id does, since pads are not attended to
 }
 
 func (l *llama) headSize() int { return l.hidden / l.heads }
@@ -56,7 +57,10 @@ func (l *llama) inventory() []entry {
 	return append(list, entry{finalNorm, []int64{d}, asStored}, entry{headName, []int64{rows, d}, actionHead})
 }
 
-// writeRope adds the tables [maxPositions, headSize] that rotate takes, computed
+// ropeShape is that of each of the two tables of positions.
+func (l *llama) ropeShape() []int64 { return []int64{int64(l.maxPositions), int64(l.headSize())} }
+
+// writeRope adds the tables that rotate takes, computed
 // in float32 as transformers does.
 func (l *llama) writeRope(store *onnx.Store) error {
 	size := l.headSize()
@@ -72,7 +76,7 @@ func (l *llama) writeRope(store *onnx.Store) error {
 			sin[p*size+i], sin[p*size+half+i] = -s, s
 		}
 	}
-	dims := []int64{int64(l.maxPositions), int64(size)}
+	dims := l.ropeShape()
 	if err := store.Add(cosName, dims, cos); err != nil {
 		return err
 	}

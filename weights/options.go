@@ -1,14 +1,10 @@
 package weights
 
 import (
-	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -56,6 +52,9 @@ type Options struct {
 	MaxPromptTokens int
 	// Decode holds the decoding defaults.
 	Decode bundle.Decode
+	// Progress, where it is not nil, is told how many bytes of all were read and
+	// written, about once a megabyte, by the goroutine that called Export.
+	Progress func(done, total int64)
 }
 
 // Defaults returns the options of a Discrete Diffusion VLA on the Cobot Magic:
@@ -95,8 +94,6 @@ func (o *Options) validate() error {
 	switch {
 	case o.Checkpoint == "":
 		return fmt.Errorf("%w checkpoint is not given", ErrOption)
-	case o.Out == "":
-		return fmt.Errorf("%w out is not given", ErrOption)
 	case !(o.ActionRate > 0) || math.IsInf(o.ActionRate, 0):
 		return fmt.Errorf("%w action-rate is %g Hz; give the rate at which the training data was recorded: no file tells it, and a wrong one moves the arms at a wrong speed", ErrOption, o.ActionRate)
 	case len(o.Cameras) == 0:
@@ -111,17 +108,20 @@ func (o *Options) validate() error {
 	return nil
 }
 
-// manifest says everything about the bundle but the files' hashes and the
-// number of parameters.
-func (o *Options) manifest(ctx context.Context, c *checkpoint, n *network) (bundle.Manifest, error) {
-	key, err := o.checkStatistics(n)
+// manifest says everything about the bundle but the files' hashes.
+func (o *Options) manifest(c *checkpoint, n *network) (bundle.Manifest, error) {
+	key, set, err := c.readStatistics(o)
 	if err != nil {
 		return bundle.Manifest{}, err
 	}
-	empty, pieces, err := emptyToken(filepath.Join(o.Checkpoint, bundle.TokenizerFile))
+	if err := set.check(o, key, n); err != nil {
+		return bundle.Manifest{}, err
+	}
+	empty, pieces, err := emptyToken(c.folder)
 	if err != nil {
 		return bundle.Manifest{}, err
 	}
+	c.files = append(c.files, bundle.TokenizerFile)
 	if int64(pieces) > n.tokens.base {
 		return bundle.Manifest{}, fmt.Errorf("%w: %s has %d pieces, the model's vocabulary %d", ErrConfig, bundle.TokenizerFile, pieces, n.tokens.base)
 	}
@@ -132,10 +132,12 @@ func (o *Options) manifest(ctx context.Context, c *checkpoint, n *network) (bund
 			Hidden: n.llama.hidden, Layers: n.llama.layers, Heads: n.llama.heads,
 			ImageSize: n.dino.image, PatchesPerImage: n.dino.patches(), MaxSequence: n.llama.maxPositions,
 			Attention: bundle.Bidirectional, Vocabulary: bundle.ActionVocabulary, Precision: "float32",
+			ImageNormalization: []bundle.ImageNormalization{{Mean: n.dino.mean, Std: n.dino.std}, {Mean: n.siglip.mean, Std: n.siglip.std}},
+			NormEpsilon:        n.llama.epsilon, RopeTheta: n.llama.ropeTheta, Parameters: n.parameters(),
 		},
 		Tokens: bundle.Tokens{
 			BOS: value(c.config.Text.BOS, 1), Empty: empty, Stop: n.tokens.stop,
-			Pad: value(c.config.PadTokenID, n.tokens.base), Mask: n.tokens.mask,
+			Pad: n.tokens.pad, Mask: n.tokens.mask,
 			ActionTokenBase: n.tokens.base, Bins: n.tokens.bins,
 		},
 		Prompt: bundle.Prompt{Template: o.PromptTemplate, Lowercase: true, MaxTokens: o.MaxPromptTokens},
@@ -164,15 +166,7 @@ func (o *Options) manifest(ctx context.Context, c *checkpoint, n *network) (bund
 	if n.proprio != nil {
 		m.Proprio = &bundle.Proprio{Dims: o.ProprioDims}
 	}
-	if err := validateEarly(m); err != nil {
-		return m, err
-	}
-	for _, name := range append(slices.Clone(c.files), bundle.TokenizerFile, bundle.StatisticsFile) {
-		if m.Source.Files[name], err = hashFile(ctx, filepath.Join(o.Checkpoint, name)); err != nil {
-			return m, err
-		}
-	}
-	return m, nil
+	return m, validateEarly(m)
 }
 
 // validateEarly finds what bundle.Write would refuse before gigabytes are
@@ -183,86 +177,4 @@ func validateEarly(m bundle.Manifest) error {
 		m.Files[name] = strings.Repeat("0", sha256.Size*2)
 	}
 	return m.Validate()
-}
-
-// checkStatistics compares dataset_statistics.json with the dimensions and
-// returns the key to use.
-func (o *Options) checkStatistics(n *network) (string, error) {
-	type columns struct {
-		Min  []float64 `json:"min"`
-		Max  []float64 `json:"max"`
-		Q01  []float64 `json:"q01"`
-		Q99  []float64 `json:"q99"`
-		Mask []bool    `json:"mask"`
-	}
-	var sets map[string]struct {
-		Action  columns `json:"action"`
-		Proprio columns `json:"proprio"`
-	}
-	if err := readJSON(filepath.Join(o.Checkpoint, bundle.StatisticsFile), &sets); err != nil {
-		return "", err
-	}
-	key := o.UnnormKey
-	keys := make([]string, 0, len(sets))
-	for k := range sets {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	if key == "" && len(keys) == 1 {
-		key = keys[0]
-	}
-	set, ok := sets[key]
-	if !ok {
-		return "", fmt.Errorf("%w unnorm-key is %q, %s has %q", ErrOption, key, bundle.StatisticsFile, keys)
-	}
-	check := func(part string, c columns, dims int) error {
-		low, high := c.Q01, c.Q99
-		if o.Normalization == bundle.Bounds {
-			low, high = c.Min, c.Max
-		}
-		if len(low) != dims || len(high) != dims {
-			return fmt.Errorf("%w: %s %q has %d and %d bounds (%s) for %d %s dimensions", ErrConfig, bundle.StatisticsFile, key, len(low), len(high), o.Normalization, dims, part)
-		}
-		if c.Mask != nil && len(c.Mask) != dims {
-			return fmt.Errorf("%w: %s %q has a mask of %d for %d %s dimensions", ErrConfig, bundle.StatisticsFile, key, len(c.Mask), dims, part)
-		}
-		return nil
-	}
-	if err := check("action", set.Action, len(o.ActionDims)); err != nil {
-		return "", err
-	}
-	if n.proprio == nil {
-		return key, nil
-	}
-	if n.proprio.dims != len(o.ProprioDims) {
-		return "", fmt.Errorf("%w proprio-dims has %d entries, the checkpoint's proprio projector takes %d", ErrOption, len(o.ProprioDims), n.proprio.dims)
-	}
-	return key, check("proprio", set.Proprio, n.proprio.dims)
-}
-
-// hashFile returns the sha256 of a file in hex; of a large one it stops reading
-// when ctx ends.
-func hashFile(ctx context.Context, path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, untilDone{ctx, f}); err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-type untilDone struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (r untilDone) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.Reader.Read(p)
 }

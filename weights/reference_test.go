@@ -179,7 +179,7 @@ type reference map[string][]float32
 
 func (s *sample) reference(t *testing.T, number int) reference {
 	t.Helper()
-	r, err := safetensors.Open(filepath.Join(s.results, fmt.Sprintf("case-%d.safetensors", number)))
+	r, err := safetensors.Open(os.DirFS(s.results), fmt.Sprintf("case-%d.safetensors", number))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,8 +2,9 @@ package weights
 
 import (
 	"fmt"
-	"os"
+	"io/fs"
 
+	"github.com/ddvla/ddvla/policy/bundle"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -14,26 +15,20 @@ const maxTokenizer = 64 << 20
 // (modeling_prismatic.py appends id 29871).
 const emptyPiece = "▁"
 
-// emptyToken finds the id of the empty piece in a SentencePiece model and
-// returns it with the number of pieces.
-func emptyToken(path string) (id int64, pieces int, err error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return 0, 0, err
-	}
-	if info.Size() > maxTokenizer {
-		return 0, 0, fmt.Errorf("%s: %d bytes, a SentencePiece model has less than %d", path, info.Size(), maxTokenizer)
-	}
-	raw, err := os.ReadFile(path)
+// emptyToken finds the id of the empty piece in tokenizer.model, a SentencePiece
+// model, and returns it with the number of pieces.
+func emptyToken(fsys fs.FS) (id int64, pieces int, err error) {
+	const name = bundle.TokenizerFile
+	raw, err := readFile(fsys, name, maxTokenizer)
 	if err != nil {
 		return 0, 0, err
 	}
 	id, pieces, ok := findPiece(raw, emptyPiece)
 	switch {
 	case !ok:
-		return 0, 0, fmt.Errorf("%s is not a SentencePiece model", path)
+		return 0, 0, fmt.Errorf("%s is not a SentencePiece model", name)
 	case id < 0:
-		return 0, 0, fmt.Errorf("%s: none of its %d pieces is the lone word boundary %q", path, pieces, emptyPiece)
+		return 0, 0, fmt.Errorf("%s: none of its %d pieces is the lone word boundary %q", name, pieces, emptyPiece)
 	}
 	return id, pieces, nil
 }

@@ -5,20 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"os"
 	"strings"
+	"text/tabwriter"
+	"time"
 
 	"github.com/ddvla/ddvla/policy/bundle"
 	"github.com/ddvla/ddvla/weights"
 )
 
 // runExport is `ddvla export`.
-func runExport(ctx context.Context, args []string, stdout, _ io.Writer) error {
+func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o := weights.Defaults()
 	o.Exporter = "ddvla export " + buildVersion()
 	flags := newFlags("export", "--checkpoint DIR --out BUNDLE --action-rate HZ [FLAGS]\n"+
 		"Turns a checkpoint in the published OpenVLA-OFT layout into a policy bundle.")
 	flags.StringVar(&o.Checkpoint, "checkpoint", "", "checkpoint `directory`: safetensors, config.json, tokenizer.model, dataset_statistics.json")
 	flags.StringVar(&o.Out, "out", "", "bundle `directory` to make; it must not exist")
+	plan := flags.Bool("plan", false, "print what would be done, tensor by tensor, and write nothing")
 	flags.Float64Var(&o.ActionRate, "action-rate", 0, "rate of a chunk's rows in `Hz`; mandatory")
 	flags.StringVar(&o.Name, "name", "", "`name` of the policy (default the checkpoint directory's)")
 	cameras := flags.String("cameras", strings.Join(o.Cameras, ","), "`names` of the cameras in model order")
@@ -37,17 +42,140 @@ func runExport(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	}
 	o.Cameras = strings.Split(*cameras, ",")
 	o.Normalization = bundle.Normalization(*normalization)
-	if err := weights.Export(ctx, o); errors.Is(err, weights.ErrOption) {
-		return usageError{err}
-	} else if err != nil {
-		return err
+	if *plan {
+		p, err := weights.MakePlan(o)
+		if err != nil {
+			return exportError(err)
+		}
+		return printPlan(stdout, p)
 	}
-	b, err := bundle.Open(o.Out)
+	progress := newProgressLine(stderr)
+	o.Progress = progress.report
+	err := weights.Export(ctx, o)
+	progress.end()
+	if err != nil {
+		return exportError(err)
+	}
+	m, err := bundle.ReadManifest(o.Out)
 	if err != nil {
 		return err
 	}
-	m := &b.Manifest
 	fmt.Fprintf(stdout, "%s: policy %q, %d parameters, %d cameras of %d pixels, chunks of %d x %d at %g Hz\n",
 		o.Out, m.Name, m.Model.Parameters, len(m.Cameras), m.Model.ImageSize, m.Action.Chunk, len(m.Action.Dims), m.Action.Rate)
 	return nil
+}
+
+func exportError(err error) error {
+	if errors.Is(err, weights.ErrOption) {
+		return usageError{err}
+	}
+	return err
+}
+
+// printPlan writes a line for each tensor and the sums.
+func printPlan(w io.Writer, p *weights.Plan) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "tensor\tstored as\tshape\tform\tin the graph\tbytes")
+	var read, written, dropped int64
+	deadTensors := 0
+	for _, t := range p.Tensors {
+		inGraph := "-"
+		if t.Dead() {
+			deadTensors++
+			dropped += t.Bytes
+		} else {
+			inGraph = fmt.Sprintf("F32 %v", t.Stored)
+			read += t.Bytes
+			written += t.StoredBytes
+		}
+		fmt.Fprintf(table, "%s\t%s\t%v\t%s\t%s\t%d\n", t.Name, t.DType, t.Shape, t.Form, inGraph, t.StoredBytes)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	m := &p.Manifest
+	fmt.Fprintf(w, "\n%d tensors of %s, of which %d are used", len(p.Tensors), size(read+dropped), len(p.Tensors)-deadTensors)
+	fmt.Fprintf(w, " and %d of %s are dead: in every checkpoint, read by no inference, left out\n", deadTensors, size(dropped))
+	fmt.Fprintf(w, "%d parameters, %s as float32; %s of %s with its tables\n", m.Model.Parameters, size(written), bundle.WeightsFile, size(p.StoreBytes))
+	fmt.Fprintf(w, "policy %q: %d cameras of %d pixels, chunks of %d x %d at %g Hz, %s attention, mask token %d, statistics of %q (%s)\n",
+		m.Name, len(m.Cameras), m.Model.ImageSize, m.Action.Chunk, len(m.Action.Dims), m.Action.Rate, m.Model.Attention, m.Tokens.Mask,
+		m.Action.UnnormKey, m.Action.Normalization)
+	fmt.Fprintf(w, "read: %s\n", strings.Join(p.Files, " "))
+	_, err := fmt.Fprintln(w, "nothing was written; leave out --plan to export")
+	return err
+}
+
+// size is a number of bytes for people, in powers of ten.
+func size(n int64) string {
+	x, units := float64(n), []string{"kB", "MB", "GB", "TB"}
+	if x < 1000 {
+		return fmt.Sprintf("%d B", n)
+	}
+	i := -1
+	for x >= 999.5 && i+1 < len(units) {
+		x /= 1000
+		i++
+	}
+	return fmt.Sprintf("%.3g %s", x, units[i])
+}
+
+// progressLine tells how far a long export is: one line, redrawn, on a terminal,
+// else a line every few seconds.
+type progressLine struct {
+	w        io.Writer
+	terminal bool
+	every    time.Duration
+	now      func() time.Time
+	last     time.Time
+	lastDone int64
+	rate     float64 // bytes a second, smoothed
+	drawn    bool
+}
+
+func newProgressLine(w io.Writer) *progressLine {
+	p := &progressLine{w: w, every: 5 * time.Second, now: time.Now, last: time.Now()}
+	if f, ok := w.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			p.terminal, p.every = true, 200*time.Millisecond
+		}
+	}
+	return p
+}
+
+// smoothing is the time over which the rate is averaged: reading and converting
+// differ in speed, so the whole run's average would mislead about what is left.
+const smoothing = 8 * time.Second
+
+func (p *progressLine) report(done, total int64) {
+	now := p.now()
+	elapsed := now.Sub(p.last)
+	if elapsed < p.every {
+		return
+	}
+	rate := float64(done-p.lastDone) / elapsed.Seconds()
+	if p.rate == 0 {
+		p.rate = rate
+	} else {
+		p.rate += (rate - p.rate) * (1 - math.Exp(-elapsed.Seconds()/smoothing.Seconds()))
+	}
+	p.last, p.lastDone = now, done
+	left := "?"
+	if p.rate > 0 {
+		left = time.Duration(float64(total-done) / p.rate * float64(time.Second)).Round(time.Second).String()
+	}
+	line := fmt.Sprintf("export: %3d %% of %s, %s/s, %s left", 100*done/max(total, 1), size(total), size(int64(p.rate)), left)
+	if p.terminal {
+		// Erases what a longer line left behind.
+		fmt.Fprintf(p.w, "\r%s\x1b[K", line)
+		p.drawn = true
+	} else {
+		fmt.Fprintln(p.w, line)
+	}
+}
+
+// end leaves the terminal's cursor on a line of its own.
+func (p *progressLine) end() {
+	if p.drawn {
+		fmt.Fprint(p.w, "\r\x1b[K")
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ddvla/ddvla/policy/bundle"
 )
@@ -31,6 +32,64 @@ func TestExportMakesABundle(t *testing.T) {
 	}
 	if d := b.Manifest.Decode; d.Preset != "paper" || d.Rounds != 6 {
 		t.Errorf("decoding defaults %+v", d)
+	}
+}
+
+func TestPlanWritesNothing(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "bundle")
+	var stdout bytes.Buffer
+	err := runExport(t.Context(), []string{"--checkpoint", "../../policies/tiny-reach", "--out", out, "--action-rate", "20", "--plan"}, &stdout, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(out); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s: %v", out, err)
+	}
+	text := strings.Join(strings.Fields(stdout.String()), " ")
+	for _, want := range []string{
+		"language_model.lm_head.weight BF16 [1088 128] rows of the bins F32 [128 256] 131072",
+		"vision_backbone.featurizer.norm.weight BF16 [96] dead - 0",
+		"are dead: in every checkpoint, read by no inference, left out",
+		"chunks of 8 x 14 at 20 Hz, bidirectional attention, mask token 1025",
+		"nothing was written",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, stdout.String())
+		}
+	}
+}
+
+func TestProgressLine(t *testing.T) {
+	clock := time.Unix(0, 0)
+	for _, c := range []struct {
+		terminal   bool
+		every      time.Duration
+		want, last string
+	}{
+		{false, 5 * time.Second, "export:  10 % of 3 GB, 60 MB/s, 45s left\nexport:  20 % of 3 GB, 60 MB/s, 40s left\n", ""},
+		{true, 5 * time.Second, "\rexport:  10 % of 3 GB, 60 MB/s, 45s left\x1b[K\rexport:  20 % of 3 GB, 60 MB/s, 40s left\x1b[K", "\r\x1b[K"},
+	} {
+		var out bytes.Buffer
+		p := &progressLine{w: &out, terminal: c.terminal, every: c.every, last: clock, now: func() time.Time { return clock }}
+		for i := range int64(11) {
+			p.report(60e6*i, 3e9)
+			clock = clock.Add(time.Second)
+		}
+		p.end()
+		if got := out.String(); got != c.want+c.last {
+			t.Errorf("terminal %v: %q", c.terminal, got)
+		}
+	}
+	if p := newProgressLine(&bytes.Buffer{}); p.terminal {
+		t.Error("a buffer passes for a terminal")
+	}
+}
+
+func TestSizes(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1 kB", 999_499: "999 kB", 999_500: "1 MB", 15_082_474_368: "15.1 GB", 2e15: "2e+03 TB"} {
+		if got := size(n); got != want {
+			t.Errorf("%d: %q, want %q", n, got, want)
+		}
 	}
 }
 

@@ -104,11 +104,9 @@ func openManifest(dir string) (*Bundle, error) {
 	return b, nil
 }
 
-// Write fills m.Files with the hashes of names, which already lie in dir,
-// validates m and writes policy.json, last, so that an interrupted export
-// leaves no bundle.
+// Write fills m.Files with the hashes of names, which already lie in dir, and
+// goes on as WriteManifest.
 func Write(dir string, m Manifest, names ...string) error {
-	m.SchemaVersion = SchemaVersion
 	m.Files = make(map[string]string, len(names))
 	for _, name := range names {
 		sum, err := hashFile(filepath.Join(dir, name))
@@ -117,6 +115,13 @@ func Write(dir string, m Manifest, names ...string) error {
 		}
 		m.Files[name] = sum
 	}
+	return WriteManifest(dir, m)
+}
+
+// WriteManifest validates m, whose Files are the hashes of what lies in dir, and
+// writes policy.json, last, so that an interrupted export leaves no bundle.
+func WriteManifest(dir string, m Manifest) error {
+	m.SchemaVersion = SchemaVersion
 	if err := m.Validate(); err != nil {
 		return fmt.Errorf("bundle %s: %w", dir, err)
 	}

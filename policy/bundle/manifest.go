@@ -59,8 +59,21 @@ type Model struct {
 	Vocabulary Vocabulary `json:"vocabulary"`
 	// Precision of the weights in the graph: "float32".
 	Precision string `json:"precision"`
+	// ImageNormalization is what the graph applies to pixels in 0..1 for each
+	// vision tower, as the checkpoint has it.
+	ImageNormalization []ImageNormalization `json:"image_normalization,omitempty"`
+	// NormEpsilon and RopeTheta are the language model's, from the checkpoint or,
+	// where it does not say, transformers' defaults.
+	NormEpsilon float32 `json:"norm_epsilon,omitempty"`
+	RopeTheta   float64 `json:"rope_theta,omitempty"`
 	// Parameters counts the weights the graph holds.
 	Parameters int64 `json:"parameters"`
+}
+
+// ImageNormalization is (pixel - Mean) / Std of red, green and blue.
+type ImageNormalization struct {
+	Mean [3]float32 `json:"mean"`
+	Std  [3]float32 `json:"std"`
 }
 
 // Attention is the attention kind of a bundle.

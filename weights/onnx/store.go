@@ -14,13 +14,16 @@ import (
 // map the file and use the weights where they lie.
 const alignment = 64
 
+// Align returns the offset at which the Store puts a tensor after one that ends
+// at end.
+func Align(end int64) int64 { return end + (-end & (alignment - 1)) }
+
 // Store streams weights, one after the other, into the external data file that
 // one or more models refer to. Nothing is kept in memory but where they lie.
 type Store struct {
 	location string
 	w        io.Writer
 	offset   int64
-	elements int64
 	tensors  map[string]stored
 	buffer   []byte
 }
@@ -44,7 +47,7 @@ func (s *Store) Add(name string, dims []int64, values []float32) error {
 	if n, ok := elements(dims); !ok || n != int64(len(values)) {
 		return fmt.Errorf("onnx: weight %q of shape %v has %d values", name, dims, len(values))
 	}
-	if pad := -s.offset & (alignment - 1); pad > 0 {
+	if pad := Align(s.offset) - s.offset; pad > 0 {
 		if err := s.write(make([]byte, pad)); err != nil {
 			return fmt.Errorf("onnx: weight %q: %w", name, err)
 		}
@@ -62,15 +65,11 @@ func (s *Store) Add(name string, dims []int64, values []float32) error {
 		values = values[n:]
 	}
 	s.tensors[name] = t
-	s.elements += t.length / 4
 	return nil
 }
 
 // Has reports whether a tensor was added under this name.
 func (s *Store) Has(name string) bool { _, ok := s.tensors[name]; return ok }
-
-// Elements returns the number of values in all tensors.
-func (s *Store) Elements() int64 { return s.elements }
 
 func (s *Store) write(raw []byte) error {
 	n, err := s.w.Write(raw)

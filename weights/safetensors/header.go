@@ -47,6 +47,35 @@ func parseHeader(raw []byte, data int64) (map[string]Tensor, error) {
 	return tensors, checkCover(tensors, data)
 }
 
+// parseIndex reads the weight_map of an index and passes over its other keys.
+func parseIndex(raw []byte) (map[string]string, error) {
+	if !utf8.Valid(raw) {
+		return nil, errors.New("it is not UTF-8")
+	}
+	p := &parser{json.NewDecoder(bytes.NewReader(raw))}
+	index := map[string]string{}
+	err := p.object(func(key string) error {
+		if key != "weight_map" {
+			var skipped json.RawMessage
+			return p.Decode(&skipped)
+		}
+		return p.object(func(name string) (err error) {
+			index[name], err = p.text()
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := p.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("it goes on after its closing brace")
+	}
+	if len(index) == 0 {
+		return nil, errors.New("it has no weight_map")
+	}
+	return index, nil
+}
+
 // checkCover makes sure that the tensors lie one after the other and end where
 // the file ends.
 func checkCover(tensors map[string]Tensor, data int64) error {

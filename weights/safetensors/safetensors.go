@@ -9,13 +9,11 @@ package safetensors
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
+	"path"
 	"slices"
 )
 
@@ -49,20 +47,18 @@ func New(name string, r io.ReaderAt, size int64) (*Reader, error) {
 	return &Reader{tensors: tensors, files: []string{name}}, nil
 }
 
-// Open opens one file; Close it after use.
-func Open(path string) (*Reader, error) {
-	f, err := os.Open(path)
+// Open opens one file of fsys; Close it after use. Its tensors are read at
+// random, so fsys must give files that are an io.ReaderAt, as those of os are.
+func Open(fsys fs.FS, name string) (*Reader, error) {
+	f, size, err := openRegular(fsys, name)
 	if err != nil {
 		return nil, err
 	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s: %w: not a regular file", path, ErrFormat)
+	at, ok := f.(io.ReaderAt)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("%s: %T cannot be read at an offset", name, f), f.Close())
 	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	r, err := New(path, f, info.Size())
+	r, err := New(name, at, size)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -70,63 +66,79 @@ func Open(path string) (*Reader, error) {
 	return r, nil
 }
 
+// openRegular looks before it opens: opening a named pipe waits for a writer.
+func openRegular(fsys fs.FS, name string) (fs.File, int64, error) {
+	info, err := fs.Stat(fsys, name)
+	if err != nil {
+		return nil, 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, 0, fmt.Errorf("%s: %w: not a regular file", name, ErrFormat)
+	}
+	f, err := fsys.Open(name)
+	return f, info.Size(), err
+}
+
 // OpenDir opens the weights of a checkpoint directory. Where there is an index,
-// it decides; it and the shards must list the same tensors.
-func OpenDir(dir string) (*Reader, error) {
-	index, err := readIndex(filepath.Join(dir, indexFile))
+// it decides; it and the shards must list the same tensors. Which links the
+// names may follow is for fsys to say.
+func OpenDir(fsys fs.FS) (*Reader, error) {
+	index, err := readIndex(fsys)
 	if errors.Is(err, fs.ErrNotExist) {
-		r, err := Open(filepath.Join(dir, singleFile))
+		r, err := Open(fsys, singleFile)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s has neither %s nor %s: %w", dir, singleFile, indexFile, err)
+			return nil, fmt.Errorf("there is neither %s nor %s: %w", singleFile, indexFile, err)
 		}
 		return r, err
 	} else if err != nil {
 		return nil, err
 	}
-	return openShards(dir, index)
+	return openShards(fsys, index)
 }
 
-func openShards(dir string, index map[string]string) (_ *Reader, err error) {
-	r := &Reader{tensors: make(map[string]Tensor, len(index)), files: []string{filepath.Join(dir, indexFile)}}
+func openShards(fsys fs.FS, index map[string]string) (_ *Reader, err error) {
+	r := &Reader{tensors: make(map[string]Tensor, len(index)), files: []string{indexFile}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.Close())
 		}
 	}()
-	var shards []string
+	shards := map[string]bool{}
 	for _, shard := range index {
-		if !slices.Contains(shards, shard) {
-			shards = append(shards, shard)
-		}
+		shards[shard] = true
 	}
-	slices.Sort(shards)
-	for _, shard := range shards {
-		if filepath.Base(shard) != shard || !filepath.IsLocal(shard) {
-			return nil, fmt.Errorf("%s: %w: %q is not the name of a file beside it", r.files[0], ErrFormat, shard)
+	for _, shard := range sorted(shards) {
+		if !fs.ValidPath(shard) || path.Base(shard) != shard || shard == "." {
+			return nil, fmt.Errorf("%s: %w: %q is not the name of a file beside it", indexFile, ErrFormat, shard)
 		}
-		part, err := Open(filepath.Join(dir, shard))
+		part, err := Open(fsys, shard)
 		if err != nil {
-			return nil, fmt.Errorf("%s names it: %w", r.files[0], err)
+			return nil, fmt.Errorf("%s names it: %w", indexFile, err)
 		}
 		r.closers = append(r.closers, part.closers...)
 		r.files = append(r.files, part.files...)
-		for name, t := range part.tensors {
-			if index[name] != shard {
-				return nil, fmt.Errorf("%s: %w: tensor %q of %s is listed in %q", r.files[0], ErrFormat, name, shard, index[name])
+		for _, name := range part.Names() {
+			switch listed, ok := index[name]; {
+			case !ok:
+				return nil, fmt.Errorf("%s: %w: tensor %q of %s is not listed", indexFile, ErrFormat, name, shard)
+			case listed != shard:
+				return nil, fmt.Errorf("%s: %w: tensor %q of %s is listed in %q", indexFile, ErrFormat, name, shard, listed)
 			}
-			r.tensors[name] = t
+			r.tensors[name] = part.tensors[name]
 		}
 	}
 	for _, name := range sorted(index) {
 		if _, ok := r.tensors[name]; !ok {
-			return nil, fmt.Errorf("%s: %w: tensor %q is not in %s", r.files[0], ErrFormat, name, index[name])
+			return nil, fmt.Errorf("%s: %w: tensor %q is not in %s", indexFile, ErrFormat, name, index[name])
 		}
 	}
 	return r, nil
 }
 
-func readIndex(path string) (map[string]string, error) {
-	f, err := os.Open(path)
+// readIndex reads which shard holds which tensor. A tensor that is listed twice
+// is refused.
+func readIndex(fsys fs.FS) (map[string]string, error) {
+	f, _, err := openRegular(fsys, indexFile)
 	if err != nil {
 		return nil, err
 	}
@@ -136,18 +148,13 @@ func readIndex(path string) (map[string]string, error) {
 		return nil, err
 	}
 	if len(raw) > maxIndex {
-		return nil, fmt.Errorf("%s: %w: larger than %d bytes", path, ErrFormat, maxIndex)
+		return nil, fmt.Errorf("%s: %w: larger than %d bytes", indexFile, ErrFormat, maxIndex)
 	}
-	var index struct {
-		WeightMap map[string]string `json:"weight_map"`
+	index, err := parseIndex(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", indexFile, ErrFormat, err)
 	}
-	if err := json.Unmarshal(raw, &index); err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", path, ErrFormat, err)
-	}
-	if len(index.WeightMap) == 0 {
-		return nil, fmt.Errorf("%s: %w: it has no weight_map", path, ErrFormat)
-	}
-	return index.WeightMap, nil
+	return index, nil
 }
 
 // Close closes the files.
@@ -169,7 +176,7 @@ func (r *Reader) Tensor(name string) (Tensor, bool) {
 	return t, ok
 }
 
-// Files returns the paths of the files that were opened, the index first.
+// Files returns the names of the files that were opened, the index first.
 func (r *Reader) Files() []string { return slices.Clone(r.files) }
 
 func sorted[V any](m map[string]V) []string {
@@ -207,7 +214,7 @@ func readHeader(name string, r io.ReaderAt, size int64) (map[string]Tensor, erro
 		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
 	}
 	for key, t := range tensors {
-		t.file, t.r = name, r
+		t.File, t.r = name, r
 		t.begin += start
 		t.end += start
 		tensors[key] = t

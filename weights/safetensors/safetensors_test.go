@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/ddvla/ddvla/internal/pytest"
@@ -165,45 +167,90 @@ func TestConversionAgreesWithPyTorch(t *testing.T) {
 	}
 }
 
-func TestShards(t *testing.T) {
-	one := file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, 4)
-	two := file(`{"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, 4)
-	write := func(t *testing.T, weightMap map[string]string) string {
-		dir := t.TempDir()
-		raw, err := json.Marshal(map[string]any{"weight_map": weightMap})
-		if err != nil {
+// shards is two files of one tensor each and the given index beside them.
+func shards(t *testing.T, index string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, raw := range map[string][]byte{
+		"1.safetensors": file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, 4),
+		"2.safetensors": file(`{"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, 4),
+		"3.safetensors": file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}`, 8),
+		indexFile:       []byte(index),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), raw, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		for name, data := range map[string][]byte{"1.safetensors": one, "2.safetensors": two, indexFile: raw} {
-			if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		return dir
 	}
-	r, err := OpenDir(write(t, map[string]string{"a": "1.safetensors", "b": "2.safetensors"}))
+	return dir
+}
+
+func TestShards(t *testing.T) {
+	r, err := OpenDir(os.DirFS(shards(t, `{"metadata":{"total_size":8},"weight_map":{"a":"1.safetensors","b":"2.safetensors"}}`)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprint(r.Names(), len(r.Files())); got != "[a b] 3" {
+	if got := fmt.Sprint(r.Names(), r.Files()); got != "[a b] [model.safetensors.index.json 1.safetensors 2.safetensors]" {
 		t.Error(got)
 	}
 	if err := r.Close(); err != nil {
 		t.Error(err)
 	}
-	for text, weightMap := range map[string]map[string]string{
-		"is listed in":           {"a": "1.safetensors", "b": "1.safetensors", "c": "2.safetensors"},
-		`"c" is not in`:          {"a": "1.safetensors", "b": "2.safetensors", "c": "2.safetensors"},
-		"not the name of a file": {"a": "../1.safetensors"},
-		"no such file":           {"a": "1.safetensors", "z": "9.safetensors"},
-		"no weight_map":          {},
+}
+
+func TestHostileIndexesAreRefused(t *testing.T) {
+	for _, c := range []struct{ text, index string }{
+		{`tensor "b" of 2.safetensors is listed in "1.safetensors"`, `{"weight_map":{"a":"1.safetensors","b":"1.safetensors","c":"2.safetensors"}}`},
+		{`tensor "a" of 3.safetensors is listed in "1.safetensors"`, `{"weight_map":{"a":"1.safetensors","b":"3.safetensors"}}`},
+		{`tensor "b" of 3.safetensors is not listed`, `{"weight_map":{"a":"3.safetensors"}}`},
+		{`"c" is not in 2.safetensors`, `{"weight_map":{"a":"1.safetensors","b":"2.safetensors","c":"2.safetensors"}}`},
+		{`"a" occurs twice`, `{"weight_map":{"a":"1.safetensors","b":"2.safetensors","a":"2.safetensors"}}`},
+		{`"weight_map" occurs twice`, `{"weight_map":{"a":"1.safetensors"},"weight_map":{"b":"2.safetensors"}}`},
+		{"not the name of a file", `{"weight_map":{"a":"../1.safetensors"}}`},
+		{"not the name of a file", `{"weight_map":{"a":"/etc/passwd"}}`},
+		{"not the name of a file", `{"weight_map":{"a":"x/1.safetensors"}}`},
+		{"not the name of a file", `{"weight_map":{"a":"."}}`},
+		{"not the name of a file", `{"weight_map":{"a":".."}}`},
+		{"not the name of a file", `{"weight_map":{"a":""}}`},
+		{"invalid argument", `{"weight_map":{"a":"x\u0000"}}`},
+		{"not a regular file", `{"weight_map":{"a":"directory"}}`},
+		{"at most 100000000", `{"weight_map":{"a":"model.safetensors.index.json"}}`},
+		{"no such file", `{"weight_map":{"a":"1.safetensors","z":"9.safetensors"}}`},
+		{"no weight_map", `{}`},
+		{"no weight_map", `{"weight_map":{}}`},
+		{"not a string", `{"weight_map":{"a":1}}`},
+		{"is expected", `{"weight_map":[]}`},
+		{"is expected", `[]`},
+		{"not UTF-8", "{\"weight_map\":{\"a\":\"\xff\"}}"},
+		{"goes on", `{"weight_map":{"a":"1.safetensors"}}{}`},
+		{"unexpected EOF", `{"weight_map":{"a":`},
+		{"unexpected EOF", ``},
+		{"larger than", strings.Repeat(" ", maxIndex+1)},
 	} {
-		if _, err := OpenDir(write(t, weightMap)); err == nil || !strings.Contains(err.Error(), text) {
-			t.Errorf("got %v, want %q", err, text)
-		}
+		t.Run(c.text, func(t *testing.T) {
+			dir := shards(t, c.index)
+			if err := os.Mkdir(filepath.Join(dir, "directory"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := OpenDir(os.DirFS(dir)); err == nil || !strings.Contains(err.Error(), c.text) {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
-	if _, err := OpenDir(t.TempDir()); !errors.Is(err, os.ErrNotExist) {
+	if _, err := OpenDir(os.DirFS(t.TempDir())); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A named pipe where a file should be does not hold up its reader.
+func TestPipesAreNotOpened(t *testing.T) {
+	for _, name := range []string{singleFile, indexFile} {
+		dir := t.TempDir()
+		if err := syscall.Mkfifo(filepath.Join(dir, name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenDir(os.DirFS(dir)); !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: got %v", name, err)
+		}
 	}
 }
 
@@ -233,6 +280,27 @@ func FuzzHeader(f *testing.F) {
 		}
 		if total > int64(len(raw)) {
 			t.Fatalf("%d bytes of tensors in a file of %d", total, len(raw))
+		}
+	})
+}
+
+// A map that is accepted says what encoding/json reads in it.
+func FuzzIndex(f *testing.F) {
+	f.Add([]byte(`{"metadata":{"total_size":8},"weight_map":{"a":"1.safetensors","b":"2.safetensors"}}`))
+	f.Add([]byte(`{"weight_map":{"a":"1","a":"2"}}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		got, err := parseIndex(raw)
+		if err != nil {
+			return
+		}
+		var want struct {
+			Map map[string]string `json:"weight_map"`
+		}
+		// The field's name matches without regard to case, which parseIndex does not allow.
+		if bytes.Contains(bytes.ToLower(raw), []byte(`"weight_map"`)) && bytes.Count(bytes.ToLower(raw), []byte("weight_map")) == 1 {
+			if err := json.Unmarshal(raw, &want); err != nil || !maps.Equal(got, want.Map) {
+				t.Fatalf("got %v, want %v (%v)", got, want.Map, err)
+			}
 		}
 	})
 }

@@ -34,9 +34,11 @@ func (d DType) size() (int64, bool) {
 
 // Tensor says where a tensor lies; nothing is read until Read.
 type Tensor struct {
-	DType      DType
-	Shape      []int64
-	name, file string
+	DType DType
+	Shape []int64
+	// File is the name of the file that holds it.
+	File       string
+	name       string
 	r          io.ReaderAt
 	begin, end int64 // bytes of the file
 }
@@ -47,6 +49,9 @@ func (t Tensor) Elements() int64 {
 	return (t.end - t.begin) / size
 }
 
+// Bytes returns its size in the file.
+func (t Tensor) Bytes() int64 { return t.end - t.begin }
+
 // chunk is how many bytes are read and converted at a time.
 const chunk = 1 << 20
 
@@ -54,12 +59,12 @@ const chunk = 1 << 20
 // float32. BF16 and F16 convert exactly.
 func (t Tensor) Read(dst []float32, first int64) error {
 	if first < 0 || first+int64(len(dst)) > t.Elements() {
-		return fmt.Errorf("%s: tensor %q: values %d..%d of %d", t.file, t.name, first, first+int64(len(dst)), t.Elements())
+		return fmt.Errorf("%s: tensor %q: values %d..%d of %d", t.File, t.name, first, first+int64(len(dst)), t.Elements())
 	}
 	size, _ := t.DType.size()
 	convert, ok := converters[t.DType]
 	if !ok {
-		return fmt.Errorf("%s: tensor %q is %s; weights are F32, F16 or BF16", t.file, t.name, t.DType)
+		return fmt.Errorf("%s: tensor %q is %s; weights are F32, F16 or BF16", t.File, t.name, t.DType)
 	}
 	raw := make([]byte, min(chunk, int64(len(dst))*size))
 	at := t.begin + first*size
@@ -67,7 +72,7 @@ func (t Tensor) Read(dst []float32, first int64) error {
 		n := min(len(dst), len(raw)/int(size))
 		part := raw[:n*int(size)]
 		if k, err := t.r.ReadAt(part, at); err != nil && !(errors.Is(err, io.EOF) && k == len(part)) {
-			return fmt.Errorf("%s: tensor %q: %w", t.file, t.name, err)
+			return fmt.Errorf("%s: tensor %q: %w", t.File, t.name, err)
 		}
 		convert(dst[:n], part)
 		dst, at = dst[n:], at+int64(len(part))

@@ -1,0 +1,134 @@
+package weights
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/ddvla/ddvla/policy/bundle"
+)
+
+// columns are a data set's statistics of actions or states, as far as they make
+// robot units of bins.
+type columns struct {
+	Min  []float64 `json:"min"`
+	Max  []float64 `json:"max"`
+	Q01  []float64 `json:"q01"`
+	Q99  []float64 `json:"q99"`
+	Mask []bool    `json:"mask"`
+}
+
+// bounds are those that the normalisation uses.
+func (c columns) bounds(n bundle.Normalization) (low, high []float64) {
+	if n == bundle.Bounds {
+		return c.Min, c.Max
+	}
+	return c.Q01, c.Q99
+}
+
+// normalised reports whether column i is; all are where there is no mask.
+func (c columns) normalised(i int) bool { return i >= len(c.Mask) || c.Mask[i] }
+
+type dataset struct {
+	Action  columns `json:"action"`
+	Proprio columns `json:"proprio"`
+}
+
+// readStatistics reads dataset_statistics.json and keeps its bytes for the
+// bundle. Stock OpenVLA checkpoints lack it and have the same as norm_stats in
+// config.json; a checkpoint that has both must not contradict itself about key.
+func (c *checkpoint) readStatistics(o *Options) (key string, set dataset, err error) {
+	var sets, inConfig map[string]dataset
+	where := bundle.StatisticsFile
+	if len(c.config.NormStats) > 0 {
+		if err := json.Unmarshal(c.config.NormStats, &inConfig); err != nil {
+			return "", set, fmt.Errorf("%w: %s norm_stats: %w", ErrConfig, configFile, err)
+		}
+	}
+	c.statistics, err = readFile(c.folder, bundle.StatisticsFile, maxJSON)
+	switch {
+	case err == nil:
+		if err := json.Unmarshal(c.statistics, &sets); err != nil {
+			return "", set, fmt.Errorf("%s: %w", bundle.StatisticsFile, err)
+		}
+		c.files = append(c.files, bundle.StatisticsFile)
+	case errors.Is(err, fs.ErrNotExist) && len(inConfig) > 0:
+		sets, c.statistics, where = inConfig, c.config.NormStats, configFile+" norm_stats"
+	default:
+		return "", set, err
+	}
+	keys := make([]string, 0, len(sets))
+	for k := range sets {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	if key = o.UnnormKey; key == "" && len(keys) == 1 {
+		key = keys[0]
+	}
+	set, ok := sets[key]
+	if !ok {
+		return "", set, fmt.Errorf("%w unnorm-key is %q, %s has %q", ErrOption, key, where, keys)
+	}
+	if other, ok := inConfig[key]; ok {
+		if err := compareColumns(key, set.Action, other.Action, o.Normalization); err != nil {
+			return "", set, err
+		}
+	}
+	return key, set, nil
+}
+
+// compareColumns names the first number in which dataset_statistics.json and
+// config.json differ.
+func compareColumns(key string, file, inConfig columns, n bundle.Normalization) error {
+	differ := func(what string, i int, a, b any) error {
+		return fmt.Errorf("%w: the files disagree about the actions of %q: %s says %s[%d] is %v, %s norm_stats says %v; remove the wrong one",
+			ErrConfig, key, bundle.StatisticsFile, what, i, a, configFile, b)
+	}
+	lowA, highA := file.bounds(n)
+	lowB, highB := inConfig.bounds(n)
+	for _, v := range []struct {
+		name string
+		a, b []float64
+	}{{"low", lowA, lowB}, {"high", highA, highB}} {
+		if len(v.a) != len(v.b) {
+			return fmt.Errorf("%w: the files disagree about the actions of %q: %s has %d dimensions, %s norm_stats %d; remove the wrong one",
+				ErrConfig, key, bundle.StatisticsFile, len(v.a), configFile, len(v.b))
+		}
+		for i := range v.a {
+			if v.a[i] != v.b[i] {
+				return differ(v.name, i, v.a[i], v.b[i])
+			}
+		}
+	}
+	for i := range lowA {
+		if a, b := file.normalised(i), inConfig.normalised(i); a != b {
+			return differ("mask", i, a, b)
+		}
+	}
+	return nil
+}
+
+// check compares the statistics with the dimensions.
+func (set *dataset) check(o *Options, key string, n *network) error {
+	check := func(part string, c columns, dims int) error {
+		if low, high := c.bounds(o.Normalization); len(low) != dims || len(high) != dims {
+			return fmt.Errorf("%w: the statistics of %q have %d and %d bounds (%s) for %d %s dimensions", ErrConfig, key, len(low), len(high), o.Normalization, dims, part)
+		}
+		if c.Mask != nil && len(c.Mask) != dims {
+			return fmt.Errorf("%w: the statistics of %q have a mask of %d for %d %s dimensions", ErrConfig, key, len(c.Mask), dims, part)
+		}
+		return nil
+	}
+	if err := check("action", set.Action, len(o.ActionDims)); err != nil {
+		return err
+	}
+	if n.proprio == nil {
+		return nil
+	}
+	if n.proprio.dims != len(o.ProprioDims) {
+		return fmt.Errorf("%w proprio-dims has %d entries, the checkpoint's proprio projector takes %d", ErrOption, len(o.ProprioDims), n.proprio.dims)
+	}
+	return check("proprio", set.Proprio, n.proprio.dims)
+}
