@@ -313,11 +313,14 @@ func (e *Executor) Tick(now time.Time) (Command, bool) {
 		return Command{}, false
 	}
 	elapsed := now.Sub(e.lastTick)
-	if elapsed < e.period/10 && elapsed > -e.period {
+	// Stamps know only the wall clock, which may be set back while the monotonic
+	// one, where now has it, goes on.
+	back := now.Round(0).Sub(e.lastTick.Round(0))
+	if elapsed < e.period/10 && back > -e.period {
 		return Command{}, false
 	}
-	if elapsed < 0 {
-		e.clockWentBack(now, elapsed)
+	if back <= -e.period {
+		e.clockWentBack(now, back)
 		elapsed = e.period
 	}
 	e.lastTick = now

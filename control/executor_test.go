@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 func TestNoCommandBeforeEnable(t *testing.T) {
@@ -782,4 +783,35 @@ func TestAClockThatWentBackWhileDisabledDoesNotSpoilChunks(t *testing.T) {
 	r.enable()
 	r.tick(r.e.Period())
 	r.give(r.chunk(8, 20, 0.01), OK)
+}
+
+// The wall clock can be set back while the monotonic one goes on; stamps know
+// only the former.
+func TestAWallClockThatIsSetBackHaltsUntilANewChunk(t *testing.T) {
+	r := newRig(t, nil)
+	r.now = time.Now()
+	r.enable()
+	r.give(r.chunk(80, 20, 0.01), OK)
+	r.run(time.Second)
+	const back = time.Hour
+	was := r.now
+	r.now = r.now.Add(-back)
+	(*struct {
+		wall uint64
+		ext  int64 // the monotonic clock, where wall says that there is one
+		loc  *time.Location
+	})(unsafe.Pointer(&r.now)).ext += int64(back)
+	if r.now.Sub(was) != 0 || r.now.Round(0).Sub(was.Round(0)) != -back {
+		t.Fatal("package time keeps its clocks otherwise now")
+	}
+	r.tick(r.e.Period())
+	if r.count(ClockJump) != 1 || r.c.Mode != Stopping {
+		t.Fatalf("the arms are %v (%v)", r.c.Mode, r.c.Code)
+	}
+	r.run(time.Second)
+	r.give(r.chunk(8, 20, 0.01), OK)
+	r.run(200 * time.Millisecond)
+	if m := r.e.Status().Mode; m != Moving {
+		t.Errorf("the arms are %v", m)
+	}
 }

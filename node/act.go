@@ -47,6 +47,7 @@ func (n *Node) send(c control.Command) {
 		n.act.raw[a] = raw
 		if err := n.targets[a].Publish(raw); err != nil {
 			n.publishFailed(n.topics.targets[a], err)
+			continue
 		}
 		n.recorder.message(n.topics.targets[a], raw)
 	}

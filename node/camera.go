@@ -8,6 +8,7 @@ import (
 
 	"github.com/ddvla/ddvla/msgs"
 	"github.com/ddvla/ddvla/policy/vision"
+	"github.com/ddvla/ddvla/ros"
 )
 
 // camera keeps the newest usable message of one camera topic. Its callback looks
@@ -17,13 +18,14 @@ type camera struct {
 	topic      string // fully qualified
 	compressed bool   // sensor_msgs/msg/CompressedImage, else Image
 
+	heard ros.Subscription // what tells of publishers that QoS keeps away
+
 	mu       sync.Mutex
 	raw      imageMessage // of the callback, reused
 	newest   []byte       // CDR of the newest usable message
 	stamp    time.Time    // of its header
 	sequence uint64       // usable messages so far
-	refused  uint64       // messages that cannot be used
-	last     error        // why the last one was refused, nil after a usable one
+	refusals refusals
 	rate     rate
 }
 
@@ -71,27 +73,21 @@ func (c *camera) decode(raw []byte, m *imageMessage) (stamp time.Time, err error
 	return m.image.Header.Stamp.Time(), nil
 }
 
-// receive takes a message; received is the node's time. It reports whether the
-// message could be used, and the first of a row of refusals as an error.
+// receive takes a message; received is the node's time. The error is a refusal to
+// be told.
 func (c *camera) receive(raw []byte, received time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	stamp, err := c.decode(raw, &c.raw)
 	if err != nil {
-		c.refused++
-		first := c.last == nil
-		c.last = fmt.Errorf("camera %q: topic %s: %w", c.name, c.topic, err)
-		if first {
-			return c.last
-		}
-		return nil
+		return c.refusals.refuse(fmt.Errorf("camera %q: topic %s: %w", c.name, c.topic, err), received)
 	}
+	c.refusals.accept()
 	if stamp.IsZero() {
 		stamp = received // a driver that does not stamp
 	}
 	c.newest = append(c.newest[:0], raw...)
 	c.stamp = stamp
-	c.last = nil
 	c.sequence++
 	c.rate.tick(received)
 	return nil
@@ -109,7 +105,7 @@ func (c *camera) copyTo(dst []byte) ([]byte, time.Time) {
 func (c *camera) head() (stamp time.Time, refusal error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.stamp, c.last
+	return c.stamp, c.refusals.last
 }
 
 // clear forgets what was received: after a jump of the clock, stamps from before

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ddvla/ddvla/control"
 	"github.com/ddvla/ddvla/msgs"
+	"github.com/ddvla/ddvla/ros"
 )
 
 // publishDiagnostics publishes one status each for the cameras, the joints, the
@@ -15,7 +16,7 @@ func (n *Node) publishDiagnostics() {
 	now := n.ros.Now()
 	n.publish(n.diagnostics, n.topics.diagnostics, &msgs.DiagnosticArray{
 		Header: msgs.Header{Stamp: msgs.TimeOf(now)},
-		Status: []msgs.DiagnosticStatus{n.cameraStatus(now), n.jointStatus(now), n.policyStatus(), n.armStatus()},
+		Status: []msgs.DiagnosticStatus{n.cameraStatus(now), n.jointStatus(now), n.policyStatus(now), n.armStatus(now)},
 	})
 }
 
@@ -40,9 +41,9 @@ func (n *Node) cameraStatus(now time.Time) msgs.DiagnosticStatus {
 	maxAge := n.currentLive().MaxAge
 	for _, c := range n.observer.cameras {
 		c.mu.Lock()
-		stamp, refusal, sequence, refused, hz := c.stamp, c.last, c.sequence, c.refused, c.rate.hertz(now)
+		stamp, refusal, sequence, refused, hz := c.stamp, c.refusals.last, c.sequence, c.refusals.count, c.rate.hertz(now)
 		c.mu.Unlock()
-		n.inputStatus(&s, c.name, c.topic, now, stamp, maxAge, refusal, sequence, refused, hz)
+		n.inputStatus(&s, c.name, c.topic, c.heard, now, stamp, maxAge, refusal, sequence, refused, hz)
 	}
 	return s
 }
@@ -53,15 +54,15 @@ func (n *Node) jointStatus(now time.Time) msgs.DiagnosticStatus {
 	for _, j := range n.observer.joints {
 		stamp, refusal := j.head()
 		j.mu.Lock()
-		count, refused, hz := j.count, j.refused, j.rate.hertz(now)
+		count, refused, hz := j.count, j.refusals.count, j.rate.hertz(now)
 		j.mu.Unlock()
-		n.inputStatus(&s, j.arm, j.topic, now, stamp, maxAge, refusal, count, refused, hz)
+		n.inputStatus(&s, j.arm, j.topic, j.heard, now, stamp, maxAge, refusal, count, refused, hz)
 	}
 	return s
 }
 
 // inputStatus adds one topic to a status.
-func (n *Node) inputStatus(s *msgs.DiagnosticStatus, name, topic string, now, stamp time.Time, maxAge time.Duration, refusal error, count, refused uint64, hz float64) {
+func (n *Node) inputStatus(s *msgs.DiagnosticStatus, name, topic string, heard ros.Subscription, now, stamp time.Time, maxAge time.Duration, refusal error, count, refused uint64, hz float64) {
 	value(s, name+".topic", "%s", topic)
 	value(s, name+".rate", "%.1f", hz)
 	value(s, name+".messages", "%d", count)
@@ -70,22 +71,28 @@ func (n *Node) inputStatus(s *msgs.DiagnosticStatus, name, topic string, now, st
 	case refusal != nil:
 		worsen(s, msgs.DiagnosticError, "%v", refusal)
 	case stamp.IsZero():
-		worsen(s, msgs.DiagnosticStale, "%s: nothing received on %s", name, topic)
+		worsen(s, msgs.DiagnosticStale, "%s: nothing received on %s%s", name, topic, keptAway(heard))
 	case now.Sub(stamp) > maxAge:
 		worsen(s, msgs.DiagnosticError, "%s: silent for %.2f s", name, now.Sub(stamp).Seconds())
 	}
-	if !stamp.IsZero() {
+	if !stamp.IsZero() && !now.IsZero() {
 		value(s, name+".age", "%.3f", now.Sub(stamp).Seconds())
 	}
 }
 
-func (n *Node) policyStatus() msgs.DiagnosticStatus {
+func (n *Node) policyStatus(now time.Time) msgs.DiagnosticStatus {
 	s := n.status("policy")
-	instruction, _ := n.observer.current()
+	instruction := n.observer.current()
 	r := n.Report()
 	n.mu.Lock()
-	reason, prompt, confidence := n.reason, n.stats.prompt, n.stats.confidence
+	reason, busy, prompt, confidence := n.reason, n.busy, n.stats.prompt, n.stats.confidence
 	n.mu.Unlock()
+	if instruction == "" {
+		reason += keptAway(n.instructed)
+	}
+	if took := now.Sub(busy); !busy.IsZero() && took > n.settings.Control.MaxObservationAge {
+		worsen(&s, msgs.DiagnosticWarn, "inference has been running for %.1f s; its chunk will be dropped as older than limits.max_observation_age", took.Seconds())
+	}
 	if reason != "" {
 		worsen(&s, msgs.DiagnosticWarn, "no chunk: %s", reason)
 	}
@@ -96,6 +103,7 @@ func (n *Node) policyStatus() msgs.DiagnosticStatus {
 	value(&s, "rounds", "%.2f", r.MeanRounds)
 	value(&s, "confidence", "%.3f", confidence)
 	value(&s, "failed", "%d", r.Failed)
+	value(&s, "superseded", "%d", r.Superseded)
 	value(&s, "over_budget", "%d", r.OverBudget)
 	for stage := range numStages {
 		p := r.Latency[stage]
@@ -104,15 +112,40 @@ func (n *Node) policyStatus() msgs.DiagnosticStatus {
 	return s
 }
 
-func (n *Node) armStatus() msgs.DiagnosticStatus {
+func (n *Node) armStatus(now time.Time) msgs.DiagnosticStatus {
 	s := n.status("arms")
 	e := n.executor.Status()
-	switch {
-	case e.Code.Latched():
-		worsen(&s, msgs.DiagnosticError, "%s", e.Code.Sentence())
-	case e.Mode == control.Disabled:
+	n.mu.Lock()
+	waiting, unsent := n.waiting, n.unsent
+	n.mu.Unlock()
+	if e.Mode == control.Disabled {
 		s.Message = "disabled; call ~/enable"
-	case e.Code != control.OK:
+	}
+	if fault(e.Code) {
+		worsen(&s, msgs.DiagnosticError, "%s", e.Code.Sentence())
+	}
+	if stands := n.clockFault(now); stands != "" {
+		level := byte(msgs.DiagnosticWarn)
+		if e.Mode != control.Disabled {
+			level = msgs.DiagnosticError
+		}
+		worsen(&s, level, "%s", stands)
+	}
+	if unsent.count > 0 && now.Sub(unsent.at).Abs() < 2*time.Second {
+		worsen(&s, msgs.DiagnosticError, "publishing on %s fails: %v", unsent.topic, unsent.err)
+	}
+	for a, p := range n.targets {
+		if p.MatchedSubscriptions() == 0 {
+			worsen(&s, msgs.DiagnosticWarn, "nobody takes commands from %s; is the arm's driver running and the topic's name right?%s", n.topics.targets[a], keptAway(p))
+		}
+	}
+	switch {
+	case waiting != "":
+		worsen(&s, msgs.DiagnosticWarn, "start_enabled does not enable: %s", waiting)
+	case e.Mode == control.Disabled, e.Code == control.OK:
+	case lost(e.Dropped):
+		worsen(&s, msgs.DiagnosticWarn, "%s %s", e.Code.Sentence(), e.Dropped.Sentence())
+	default:
 		worsen(&s, msgs.DiagnosticWarn, "%s", e.Code.Sentence())
 	}
 	value(&s, "mode", "%s", e.Mode)
@@ -121,12 +154,21 @@ func (n *Node) armStatus() msgs.DiagnosticStatus {
 	value(&s, "commands", "%d", e.Counters.Commands)
 	value(&s, "chunks_taken", "%d", e.Counters.Chunks)
 	value(&s, "chunks_dropped", "%d", e.Counters.Dropped())
+	value(&s, "publish_failures", "%d", unsent.count)
 	for code := control.Code(0); int(code) < control.Codes(); code++ {
 		if c := e.Counters.ByCode[code]; c > 0 {
 			value(&s, "count."+code.String(), "%s", strconv.FormatUint(c, 10))
 		}
 	}
 	return s
+}
+
+// keptAway tells of peers whose QoS does not fit, or nothing.
+func keptAway(p interface{ Mismatch() ros.Mismatch }) string {
+	if m := p.Mismatch(); m.Count > 0 {
+		return "; " + m.String()
+	}
+	return ""
 }
 
 func ms(d time.Duration) float64 { return d.Seconds() * 1e3 }

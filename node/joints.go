@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ddvla/ddvla/msgs"
+	"github.com/ddvla/ddvla/ros"
 )
 
 // armJoints is the number of values of one arm: six joints in rad and the
@@ -27,38 +28,55 @@ type jointState struct {
 type joints struct {
 	arm, topic string
 
-	mu      sync.Mutex
-	message msgs.JointState // of the callback, reused
-	ring    [history]jointState
-	count   uint64 // states so far; the newest is ring[(count-1)%history]
-	refused uint64
-	last    error
-	rate    rate
+	heard ros.Subscription // what tells of publishers that QoS keeps away
+
+	mu       sync.Mutex
+	message  msgs.JointState // of the callback, reused
+	ring     [history]jointState
+	count    uint64 // states so far; the newest is ring[(count-1)%history]
+	kept     uint64 // of the newest states, with stamps that rise, at most history
+	refusals refusals
+	rate     rate
 }
 
 // what names the arm to the operator.
 func (j *joints) what() string { return fmt.Sprintf("arm %q (topic %s)", j.arm, j.topic) }
 
-// receive takes a message and returns the state it holds. A refused message is
-// counted; err is the first of a row of refusals.
-func (j *joints) receive(raw []byte, received time.Time) (state jointState, ok bool, err error) {
+// receive keeps the state that a message holds and returns it. A copy of the one
+// before, stamped the same, is no news. The caller settles what became of it.
+func (j *joints) receive(raw []byte, received time.Time) (state jointState, news bool, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	state, err = j.decode(raw, received)
 	if err != nil {
-		j.refused++
-		first := j.last == nil
-		j.last = fmt.Errorf("arm %q: topic %s: %w", j.arm, j.topic, err)
-		if first {
-			return jointState{}, false, j.last
-		}
-		return jointState{}, false, nil
+		return jointState{}, false, fmt.Errorf("arm %q: topic %s: %w", j.arm, j.topic, err)
 	}
-	j.last = nil
+	j.rate.tick(received)
+	if j.kept > 0 {
+		switch newest := j.ring[(j.count-1)%history].stamp; {
+		case state.stamp.Equal(newest):
+			return state, false, nil
+		case state.stamp.Before(newest):
+			// The clock went back: stamps from before would be taken for new ones.
+			j.kept = 0
+		}
+	}
 	j.ring[j.count%history] = state
 	j.count++
-	j.rate.tick(received)
+	j.kept = min(j.kept+1, history)
 	return state, true, nil
+}
+
+// settle notes whether a message could be used, by everyone who needs it, and
+// returns a refusal to be told.
+func (j *joints) settle(err error, received time.Time) (tell error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err != nil {
+		return j.refusals.refuse(err, received)
+	}
+	j.refusals.accept()
+	return nil
 }
 
 func (j *joints) decode(raw []byte, received time.Time) (jointState, error) {
@@ -131,7 +149,7 @@ func (j *joints) at(t time.Time) (jointState, bool) {
 	defer j.mu.Unlock()
 	var best jointState
 	found := false
-	for i := range min(j.count, history) {
+	for i := range j.kept {
 		s := j.ring[(j.count-1-i)%history]
 		if !found || s.stamp.Sub(t).Abs() < best.stamp.Sub(t).Abs() {
 			best, found = s, true
@@ -144,15 +162,15 @@ func (j *joints) at(t time.Time) (jointState, bool) {
 func (j *joints) head() (stamp time.Time, refusal error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.count > 0 {
+	if j.kept > 0 {
 		stamp = j.ring[(j.count-1)%history].stamp
 	}
-	return stamp, j.last
+	return stamp, j.refusals.last
 }
 
 // clear forgets what was received.
 func (j *joints) clear() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.count = 0
+	j.kept = 0
 }

@@ -8,8 +8,11 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	zaptest "go.uber.org/zap/zaptest/observer"
 
 	"github.com/ddvla/ddvla/bag"
+	"github.com/ddvla/ddvla/control"
 	"github.com/ddvla/ddvla/internal/testbundle"
 	"github.com/ddvla/ddvla/msgs"
 	"github.com/ddvla/ddvla/policy/decode"
@@ -47,7 +50,8 @@ func TestRunDrivesRecordsAndComesToRest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := New(t.Context(), rn, s, zap.NewNop())
+	core, logs := zaptest.New(zapcore.InfoLevel)
+	n, err := New(t.Context(), rn, s, zap.New(core))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,6 +128,11 @@ func TestRunDrivesRecordsAndComesToRest(t *testing.T) {
 	}
 	if !slices.Equal(before.Position, last.Position) {
 		t.Errorf("the last two commands differ, the arm was still moving: %v, %v", before.Position, last.Position)
+	}
+	for _, end := range []control.Code{control.ShuttingDown, control.Silent} {
+		if logs.FilterMessage(end.Sentence()).Len() != 1 {
+			t.Errorf("the log does not say: %s", end.Sentence())
+		}
 	}
 	report := n.Report()
 	if report.Control.Counters.Commands == 0 || report.MeanRounds != 1 || report.Recorded == 0 {

@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,20 +44,49 @@ type Node struct {
 	chunks      ros.Publisher
 	targets     [2]ros.Publisher
 	diagnostics ros.Publisher
-	closers     []interface{ Close() error }
+	instructed  ros.Subscription
+	closers     []interface{ Close() error } // in the order they were made
 
 	latency latencies
 
-	mu     sync.Mutex
-	live   Live
-	stats  stats
-	reason string // why no chunk is made, empty while they are
+	mu      sync.Mutex
+	live    Live
+	stats   stats
+	reason  string    // why no chunk is made, empty while they are
+	busy    time.Time // since when an inference is running, zero when none is
+	told    told      // of reason
+	unsent  unsent
+	started bool   // start_enabled has done its part
+	waiting string // why it has not yet
+	waited  limiter
+	stands  bool // the clock does
 
-	enabledOnce bool
+	think   snapshot       // of the policy goroutine
+	thought thought        // of the policy goroutine
+	act     commandMessage // of the executor goroutine
+	step    stepState      // of Step
+	seconds time.Time      // of watch: the time a second ago
+}
 
-	think snapshot       // of the policy goroutine
-	act   commandMessage // of the executor goroutine
-	step  stepState      // of Step
+// told is what the log was told last about chunks.
+type told struct {
+	fault string // of notReady, empty when chunks are made
+	log   limiter
+}
+
+// unsent is the newest failure to publish.
+type unsent struct {
+	count int
+	topic string
+	err   error
+	at    time.Time
+	log   limiter
+}
+
+// thought is the newest observation that was thought about.
+type thought struct {
+	stamp time.Time
+	epoch uint64
 }
 
 // topics are the fully qualified names of what the node publishes and of its
@@ -68,17 +98,16 @@ type topics struct {
 
 // stats are totals since the start.
 type stats struct {
-	began       time.Time // first chunk
-	last        time.Time // newest chunk
-	chunks      int
-	rounds      int
-	superseded  int     // thrown away because the instruction changed meanwhile
-	failed      int     // inferences that gave an error
-	overBudget  int     // chunks that took longer than 1/rate
-	confidence  float64 // mean over the newest chunk
-	prompt      string
-	clockJumps  int
-	publishErrs int
+	began      time.Time // first chunk
+	last       time.Time // newest chunk
+	chunks     int
+	rounds     int
+	superseded int     // thrown away because of what happened meanwhile
+	failed     int     // inferences that gave an error
+	overBudget int     // chunks that took longer than 1/rate
+	confidence float64 // mean over the newest chunk
+	prompt     string
+	clockJumps int
 }
 
 // New loads the policy, checks it against the robot, subscribes and warms up;
@@ -224,19 +253,20 @@ func (n *Node) advertise() error {
 
 // subscribeInputs subscribes the cameras, the joint states and the instruction.
 func (n *Node) subscribeInputs() error {
+	var err error
 	for _, c := range n.observer.cameras {
-		if err := n.subscribe(n.settings.Cameras[c.name], c.rosType(), ros.SensorDataQoS(), func(raw []byte, _ time.Time) { n.onImage(c, raw) }); err != nil {
+		if c.heard, err = n.subscribe(n.settings.Cameras[c.name], c.rosType(), ros.SensorDataQoS(), func(raw []byte, _ time.Time) { n.onImage(c, raw) }); err != nil {
 			return err
 		}
 	}
-	for a := range n.observer.joints {
-		if err := n.subscribe(n.settings.States[a], (*msgs.JointState)(nil).ROSType(), ros.SensorDataQoS(), func(raw []byte, _ time.Time) { n.onJoints(a, raw) }); err != nil {
+	for a, j := range n.observer.joints {
+		if j.heard, err = n.subscribe(n.settings.States[a], (*msgs.JointState)(nil).ROSType(), ros.SensorDataQoS(), func(raw []byte, _ time.Time) { n.onJoints(a, raw) }); err != nil {
 			return err
 		}
 	}
 	// Reliable and volatile: what plain `ros2 topic pub` offers.
 	var text msgs.String
-	return n.subscribe("~/instruction", text.ROSType(), ros.DefaultQoS(), func(raw []byte, _ time.Time) {
+	n.instructed, err = n.subscribe("~/instruction", text.ROSType(), ros.DefaultQoS(), func(raw []byte, _ time.Time) {
 		n.recorder.message(n.topics.instruction, raw)
 		if err := msgs.Unmarshal(raw, &text); err != nil {
 			n.log.Error("instruction refused", zap.Error(err))
@@ -244,15 +274,16 @@ func (n *Node) subscribeInputs() error {
 		}
 		n.setInstruction(text.Data)
 	})
+	return err
 }
 
-func (n *Node) subscribe(topic, typ string, qos ros.QoS, cb func([]byte, time.Time)) error {
+func (n *Node) subscribe(topic, typ string, qos ros.QoS, cb func([]byte, time.Time)) (ros.Subscription, error) {
 	s, err := n.ros.Subscribe(topic, typ, qos, cb)
 	if err != nil {
-		return fmt.Errorf("topic %s: %w", topic, err)
+		return nil, fmt.Errorf("topic %s: %w", topic, err)
 	}
 	n.closers = append(n.closers, s)
-	return nil
+	return s, nil
 }
 
 // onImage takes a picture, on the subscription's goroutine.
@@ -272,18 +303,20 @@ func (n *Node) onJoints(arm int, raw []byte) {
 	now := n.ros.Now()
 	j := n.observer.joints[arm]
 	n.recorder.message(j.topic, raw)
-	state, ok, err := j.receive(raw, now)
-	if err != nil {
-		n.log.Error("joint state refused; further ones like it are counted", zap.Error(err))
+	state, news, err := j.receive(raw, now)
+	// Before there is a time, nobody knows how old a state is.
+	if news && !now.IsZero() {
+		if err = n.executor.Feedback(arm, state.positions[:], state.stamp, now); err != nil {
+			err = fmt.Errorf("topic %s: %w", j.topic, err)
+		}
 	}
-	if ok {
-		// The executor keeps its own count of refusals and tells them as events.
-		_ = n.executor.Feedback(arm, state.positions[:], state.stamp, now)
+	if tell := j.settle(err, now); tell != nil {
+		n.log.Error("joint state refused; further ones like it are counted", zap.Error(tell))
 	}
 }
 
-// setInstruction takes a new instruction. One that the model cannot be given
-// ends the old one too: the operator wanted something else.
+// setInstruction takes a new instruction. It ends the motion for the old one, also
+// where the model cannot be given the new one: the operator wanted something else.
 func (n *Node) setInstruction(text string) {
 	if err := n.policy.CheckInstruction(text); err != nil {
 		n.observer.setInstruction("")
@@ -292,10 +325,12 @@ func (n *Node) setInstruction(text string) {
 		return
 	}
 	// Said again, as publishers at a rate do, it changes nothing.
-	if current, _ := n.observer.current(); current == text {
+	if n.observer.current() == text {
 		return
 	}
+	// In this order: the flush's new epoch drops what was begun for the old one.
 	n.observer.setInstruction(text)
+	n.executor.Flush(n.ros.Now())
 	n.log.Info("instruction", zap.String("text", text))
 }
 
@@ -303,29 +338,30 @@ func (n *Node) setInstruction(text string) {
 func (n *Node) publish(p ros.Publisher, topic string, m msgs.Message) {
 	raw, err := msgs.Marshal(m)
 	if err == nil {
-		n.recorder.message(topic, raw)
 		err = p.Publish(raw)
 	}
 	if err != nil {
 		n.publishFailed(topic, err)
+		return
 	}
+	n.recorder.message(topic, raw)
 }
 
 // Enable lets the arms move; see control.Executor.Enable.
 func (n *Node) Enable() error { return n.executor.Enable(n.ros.Now()) }
 
-// Close ends subscriptions and services, writes what is being recorded and frees
-// the policy. Run must have returned. The ros.Node stays the caller's.
+// Close ends services, subscriptions and publishers, in this order, writes what is
+// being recorded and frees the policy. Run must have returned. The ros.Node stays
+// the caller's. SetLive may still be called.
 func (n *Node) Close() error {
 	var errs []error
-	for _, c := range n.closers {
+	for _, c := range slices.Backward(n.closers) {
 		errs = append(errs, c.Close())
 	}
 	n.closers = nil
 	errs = append(errs, n.recorder.close())
 	if n.policy != nil {
 		errs = append(errs, n.policy.Close())
-		n.policy = nil
 	}
 	return errors.Join(errs...)
 }

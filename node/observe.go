@@ -21,7 +21,6 @@ type observer struct {
 
 	mu          sync.Mutex
 	instruction string
-	epoch       uint64 // raised by every new instruction, reset and clock jump
 }
 
 // proprioSource says where one entry of the model's robot state comes from.
@@ -65,20 +64,18 @@ func jointName(side string, joint int) string {
 	return fmt.Sprintf("%s_joint%d", side, joint+1)
 }
 
-// setInstruction replaces the instruction and invalidates what is being thought
-// for the old one. An empty one stands for none.
+// setInstruction replaces the instruction. An empty one stands for none.
 func (o *observer) setInstruction(text string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.instruction = text
-	o.epoch++
 }
 
-// current returns the instruction and its epoch.
-func (o *observer) current() (instruction string, epoch uint64) {
+// current returns the instruction.
+func (o *observer) current() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.instruction, o.epoch
+	return o.instruction
 }
 
 // reset forgets every message, after a jump of the clock. The instruction stays.
@@ -89,26 +86,28 @@ func (o *observer) reset() {
 	for _, j := range o.joints {
 		j.clear()
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.epoch++
 }
 
 // snapshot is one observation: copies of the newest messages that belong
 // together. Its memory is reused by the next one.
 type snapshot struct {
 	policy.Observation
-	epoch    uint64
 	raw      [][]byte // CDR of the pictures
 	stamps   []time.Time
 	messages []imageMessage
 	states   [2]jointState
 }
 
-// notReady says why there is no snapshot, as the operator should read it.
-type notReady struct{ reason string }
+// notReady says why there is no snapshot.
+type notReady struct {
+	fault  string // stays the same from one snapshot to the next, as ages do not
+	reason string // as the operator should read it
+}
 
 func (e notReady) Error() string { return e.reason }
+
+// noTime is the reason where the clock has not begun.
+const noTime = "no time yet: use_sim_time is set and nothing has come on /clock"
 
 // snapshot copies the newest messages into s. The pictures decide the moment:
 // the observation's stamp is the oldest picture's, and the joint states are the
@@ -116,9 +115,11 @@ func (e notReady) Error() string { return e.reason }
 // time. Its parts are no older than maxAge and no further apart than maxSkew;
 // otherwise the error says which one is at fault.
 func (o *observer) snapshot(s *snapshot, now time.Time, maxAge, maxSkew time.Duration) error {
-	s.Instruction, s.epoch = o.current()
-	if s.Instruction == "" {
-		return notReady{"no instruction"}
+	if now.IsZero() {
+		return notReady{noTime, noTime}
+	}
+	if s.Instruction = o.current(); s.Instruction == "" {
+		return notReady{"no instruction", "no instruction"}
 	}
 	if s.raw == nil {
 		s.raw = make([][]byte, len(o.cameras))
@@ -139,10 +140,10 @@ func (o *observer) snapshot(s *snapshot, now time.Time, maxAge, maxSkew time.Dur
 	}
 	for i, c := range o.cameras {
 		if _, err := c.decode(s.raw[i], &s.messages[i]); err != nil {
-			return notReady{fmt.Sprintf("camera %q (topic %s): %v", c.name, c.topic, err)}
+			return notReady{c.name, fmt.Sprintf("camera %q (topic %s): %v", c.name, c.topic, err)}
 		}
 		if skew := s.stamps[i].Sub(s.Stamp); skew > maxSkew {
-			return notReady{fmt.Sprintf("camera %q is %v ahead of the oldest picture, more than max_skew %v", c.name, skew.Round(time.Millisecond), maxSkew)}
+			return notReady{c.name + " ahead", fmt.Sprintf("camera %q is %v ahead of the oldest picture, more than max_skew %v", c.name, skew.Round(time.Millisecond), maxSkew)}
 		}
 		if c.compressed {
 			s.Images[i] = policy.Image{Compressed: s.messages[i].compressed.Data}
@@ -157,7 +158,7 @@ func (o *observer) snapshot(s *snapshot, now time.Time, maxAge, maxSkew time.Dur
 		}
 		state, _ := j.at(s.Stamp)
 		if skew := state.stamp.Sub(s.Stamp).Abs(); skew > maxSkew {
-			return notReady{fmt.Sprintf("arm %q has no joint state within max_skew %v of the pictures, the nearest is %v away", j.arm, maxSkew, skew.Round(time.Millisecond))}
+			return notReady{j.arm + " skew", fmt.Sprintf("arm %q has no joint state within max_skew %v of the pictures, the nearest is %v away", j.arm, maxSkew, skew.Round(time.Millisecond))}
 		}
 		s.states[a] = state
 	}
@@ -170,16 +171,14 @@ func (o *observer) snapshot(s *snapshot, now time.Time, maxAge, maxSkew time.Dur
 // fresh checks one input's newest stamp.
 func fresh(what string, stamp time.Time, refusal error, now time.Time, maxAge time.Duration) error {
 	switch age := now.Sub(stamp); {
-	case stamp.IsZero() && refusal != nil:
-		return notReady{refusal.Error()}
+	case (stamp.IsZero() || age > maxAge) && refusal != nil:
+		return notReady{what + " refused", refusal.Error()}
 	case stamp.IsZero():
-		return notReady{what + ": nothing received yet; is its driver running and the topic's name right?"}
-	case age > maxAge && refusal != nil:
-		return notReady{refusal.Error()}
+		return notReady{what + " missing", what + ": nothing received yet; is its driver running and the topic's name right?"}
 	case age > maxAge:
-		return notReady{fmt.Sprintf("%s: silent for %v, more than max_age %v", what, age.Round(time.Millisecond), maxAge)}
+		return notReady{what + " silent", fmt.Sprintf("%s: silent for %v, more than max_age %v", what, age.Round(time.Millisecond), maxAge)}
 	case age < -maxAge:
-		return notReady{fmt.Sprintf("%s: stamped %v in the future; the clocks of the machines differ", what, (-age).Round(time.Millisecond))}
+		return notReady{what + " ahead", fmt.Sprintf("%s: stamped %v in the future; the clocks of the machines differ", what, (-age).Round(time.Millisecond))}
 	}
 	return nil
 }

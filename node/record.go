@@ -55,10 +55,14 @@ func (n *Node) recordedTopics() map[string]string {
 	return topics
 }
 
-// message records CDR bytes of one of the recorded topics.
+// message records CDR bytes of one of the recorded topics. What comes before there
+// is a time, with simulated time, has no place in a bag.
 func (r *recorder) message(topic string, raw []byte) {
-	if r.bag != nil {
-		r.bag.Record(topic, r.clock.Now(), raw)
+	if r.bag == nil {
+		return
+	}
+	if now := r.clock.Now(); !now.IsZero() {
+		r.bag.Record(topic, now, raw)
 	}
 }
 

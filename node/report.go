@@ -16,7 +16,7 @@ type Report struct {
 	ActionRate float64 // rows per second that those chunks hold: ChunkRate times H
 	Horizon    int     // H
 	MeanRounds float64
-	Superseded int // chunks thrown away because the instruction changed meanwhile
+	Superseded int // chunks thrown away: a new instruction, Enable, a reset or a clock jump meanwhile
 	Failed     int // inferences that failed
 	OverBudget int // chunks that took longer than 1/rate
 	Latency    [numStages]Percentiles
@@ -53,7 +53,7 @@ func (n *Node) Report() Report {
 	}
 	for _, c := range n.observer.cameras {
 		c.mu.Lock()
-		r.CameraRates[c.name], r.CameraRefused[c.name] = c.rate.hertz(now), c.refused
+		r.CameraRates[c.name], r.CameraRefused[c.name] = c.rate.hertz(now), c.refusals.count
 		c.mu.Unlock()
 	}
 	for _, j := range n.observer.joints {
@@ -73,7 +73,7 @@ func (r Report) Write(w io.Writer) error {
 	fmt.Fprintf(w, "chunks     %d, %.2f per second (%.1f actions per second at %d actions a chunk), %.2f rounds a chunk\n",
 		r.Chunks, r.ChunkRate, r.ActionRate, r.Horizon, r.MeanRounds)
 	if r.Superseded+r.Failed+r.OverBudget > 0 {
-		fmt.Fprintf(w, "           %d superseded by a new instruction, %d failed, %d took longer than the period\n", r.Superseded, r.Failed, r.OverBudget)
+		fmt.Fprintf(w, "           %d superseded by an instruction, enable or reset, %d failed, %d took longer than the period\n", r.Superseded, r.Failed, r.OverBudget)
 	}
 	fmt.Fprintf(w, "commands   %d, the arms are %s (%s)\n", r.Control.Counters.Commands, r.Control.Mode, r.Control.Code)
 	for code := control.Code(1); int(code) < control.Codes(); code++ {

@@ -11,7 +11,7 @@ import (
 )
 
 // Run thinks and acts until ctx ends. Then it decelerates the arms, holds them,
-// and returns within a second.
+// and returns within a second, or as soon as the graph that runs can be ended.
 func (n *Node) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return n.thinkAtRate(ctx) })
@@ -21,52 +21,99 @@ func (n *Node) Run(ctx context.Context) error {
 		n.executor.Run(ctx, ticker.C, n.ros.Now, n.send)
 		return nil
 	})
-	group.Go(func() error { return n.watch(ctx) })
-	return group.Wait()
+	group.Go(func() error { n.watch(ctx); return nil })
+	err := group.Wait()
+	// The stop that ends the process is told too.
+	n.tellEvents()
+	if m := n.executor.Status().Mode; m != control.Disabled && m != control.Estopped {
+		n.log.Warn("the program ends before the arms came to rest; their drivers hold the last command", zap.Stringer("mode", m))
+	}
+	n.publishDiagnostics()
+	return err
 }
 
-// watch publishes diagnostics once a second, tells the executor's events as they
-// come, and notices jumps of the clock.
-func (n *Node) watch(ctx context.Context) error {
+// watch tells the executor's events as they come and does what is due once a
+// second.
+func (n *Node) watch(ctx context.Context) {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
-	last := n.ros.Now()
+	n.seconds = n.ros.Now().Round(0)
 	for {
 		select {
 		case <-ctx.Done():
-			// The stop that ends the process is told too.
-			n.tellEvents()
-			return nil
+			return
 		case <-n.executor.Changed():
 			n.tellEvents()
 		case <-second.C:
-			now := n.ros.Now()
-			if now.Before(last) {
-				n.clockJumped(last, now)
-			}
-			last = now
-			n.startEnabled()
-			n.publishDiagnostics()
+			n.everySecond(n.ros.Now().Round(0))
 		}
 	}
 }
 
+// everySecond looks at the clock, enables where start_enabled asks for it and
+// publishes diagnostics. It is called once a second, with the time as stamps know
+// it: without the monotonic clock, which does not go back.
+func (n *Node) everySecond(now time.Time) {
+	if now.Before(n.seconds) {
+		n.clockJumped(n.seconds, now)
+	}
+	stands := now.Equal(n.seconds)
+	n.seconds = now
+	n.mu.Lock()
+	changed := stands != n.stands
+	n.stands = stands
+	n.mu.Unlock()
+	switch {
+	case changed && stands:
+		n.log.Warn(n.clockFault(now))
+	case changed:
+		n.log.Info("time goes on")
+	}
+	n.startEnabled()
+	n.publishDiagnostics()
+}
+
+// clockFault says what is wrong with the clock, or nothing. It is only ever wrong
+// with simulated time.
+func (n *Node) clockFault(now time.Time) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case now.IsZero():
+		return noTime
+	case n.stands:
+		return "time stands still: /clock is silent, or the simulator pauses; no command is sent, and the drivers hold the last one"
+	}
+	return ""
+}
+
 // startEnabled enables once, when start_enabled asks for it and the joint states
-// are there.
+// are there. n.mu is held throughout, so that what an operator stops meanwhile
+// stays stopped.
 func (n *Node) startEnabled() {
+	now := n.ros.Now()
 	n.mu.Lock()
-	wanted := n.settings.StartEnabled && !n.enabledOnce
-	n.mu.Unlock()
-	if !wanted {
+	if !n.settings.StartEnabled || n.started {
+		n.mu.Unlock()
 		return
 	}
-	if err := n.Enable(); err != nil {
-		n.log.Debug("not enabled yet", zap.Error(err))
-		return
+	err, tell := n.executor.Enable(now), false
+	if err == nil {
+		n.started, n.waiting = true, ""
+	} else if reason := err.Error(); reason != n.waiting && n.waited.due(now) {
+		n.waiting, tell = reason, true
 	}
-	n.mu.Lock()
-	n.enabledOnce = true
 	n.mu.Unlock()
+	if tell {
+		n.log.Info("not enabled yet", zap.Error(err))
+	}
+}
+
+// startDone ends what start_enabled asks for: an operator has decided.
+func (n *Node) startDone() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.started, n.waiting = true, ""
 }
 
 // clockJumped forgets everything stamped before a jump backwards.
@@ -90,16 +137,27 @@ func (n *Node) tellEvents() {
 			fields = append(fields, zap.String("input", whose.what()))
 		}
 		switch {
-		case e.Code.Latched():
+		case fault(e.Code):
 			n.log.Error(e.Code.Sentence(), fields...)
-		case e.Code == control.Enabled, e.Code == control.Silent, e.Code == control.Waiting:
+		case e.Code.Latched(), e.Code == control.Flushed, e.Code == control.Enabled, e.Code == control.Silent:
 			n.log.Info(e.Code.Sentence(), fields...)
-		case e.Code.Drops():
+		case e.Code.Drops() && !lost(e.Code):
 			n.log.Debug(e.Code.Sentence(), fields...)
 		default:
 			n.log.Warn(e.Code.Sentence(), fields...)
 		}
 	}
+}
+
+// fault reports whether a code is a stop that nobody asked for, or an e-stop.
+func fault(c control.Code) bool {
+	return c.Latched() && c != control.Disabling && c != control.ShuttingDown
+}
+
+// lost reports whether a code is a reason for dropping chunks that the operator
+// should mend. Others belong to enabling, resetting and cameras slower than rate.
+func lost(c control.Code) bool {
+	return c.Drops() && c != control.DroppedNotEnabled && c != control.DroppedEpoch && c != control.DroppedReordered
 }
 
 // stepState is what Step needs to remember.

@@ -28,11 +28,12 @@ func (n *Node) serve() error {
 			return "enabled: the arms follow the policy", n.Enable()
 		}},
 		{"~/disable", func() (string, error) {
+			n.startDone()
 			n.executor.Disable(n.ros.Now())
 			return "disabled: the arms come to rest", nil
 		}},
 		{"~/estop", func() (string, error) {
-			n.executor.Estop(n.ros.Now())
+			n.estop()
 			return "stopped: call ~/enable to go on", nil
 		}},
 		{"~/reset", func() (string, error) {
@@ -54,14 +55,21 @@ func (n *Node) serve() error {
 		}
 		n.closers = append(n.closers, server)
 	}
-	estop, err := ros.Subscribe(n.ros, "~/estop", ros.DefaultQoS(), func(m *msgs.Bool, _ time.Time) {
-		if m.Data {
-			n.executor.Estop(n.ros.Now())
+	var stop msgs.Bool
+	_, err := n.subscribe("~/estop", stop.ROSType(), ros.DefaultQoS(), func(raw []byte, _ time.Time) {
+		// Whoever sent something unreadable did not mean that all is well.
+		if err := msgs.Unmarshal(raw, &stop); err != nil {
+			n.log.Error("message on ~/estop cannot be read; taken for a stop", zap.Error(err))
+		} else if !stop.Data {
+			return
 		}
+		n.estop()
 	})
-	if err != nil {
-		return err
-	}
-	n.closers = append(n.closers, estop)
-	return nil
+	return err
+}
+
+// estop stops the arms, and start_enabled too.
+func (n *Node) estop() {
+	n.startDone()
+	n.executor.Estop(n.ros.Now())
 }

@@ -8,7 +8,6 @@ import (
 	"go.uber.org/zap"
 	"gonum.org/v1/gonum/stat"
 
-	"github.com/ddvla/ddvla/control"
 	"github.com/ddvla/ddvla/msgs"
 	"github.com/ddvla/ddvla/policy"
 	"github.com/ddvla/ddvla/policy/action"
@@ -19,16 +18,26 @@ import (
 // fails, it notes why and returns; only ctx's end is an error.
 func (n *Node) thinkOnce(ctx context.Context) error {
 	live := n.currentLive()
-	start := time.Now()
-	// The epoch comes first: a stop or flush after this drops the chunk.
+	start, now := time.Now(), n.ros.Now()
+	// The epoch comes first: what begins a new one after this drops the chunk.
 	epoch := n.executor.Epoch()
-	if err := n.observer.snapshot(&n.think, n.ros.Now(), live.MaxAge, live.MaxSkew); err != nil {
-		n.idle(err.Error())
+	if err := n.observer.snapshot(&n.think, now, live.MaxAge, live.MaxSkew); err != nil {
+		var why notReady
+		errors.As(err, &why)
+		n.idle(why.fault, why.reason)
 		return nil
 	}
+	// Of cameras slower than rate: a second chunk would only be dropped, and the
+	// next pictures would have to wait for it.
+	if n.thought.epoch == epoch && n.thought.stamp.Equal(n.think.Stamp) {
+		return nil
+	}
+	n.thought = thought{n.think.Stamp, epoch}
 	observed := time.Since(start)
 
+	n.setBusy(now)
 	result, err := n.policy.Infer(ctx, &n.think.Observation)
+	n.setBusy(time.Time{})
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -36,10 +45,11 @@ func (n *Node) thinkOnce(ctx context.Context) error {
 		n.mu.Lock()
 		n.stats.failed++
 		n.mu.Unlock()
-		n.idle("inference failed: " + err.Error())
+		n.idle("inference failed", "inference failed: "+err.Error())
 		return nil
 	}
-	if _, now := n.observer.current(); now != n.think.epoch {
+	// A new instruction, Enable, a reset or a jump of the clock came in between.
+	if n.executor.Epoch() != epoch {
 		n.mu.Lock()
 		n.stats.superseded++
 		n.mu.Unlock()
@@ -47,9 +57,8 @@ func (n *Node) thinkOnce(ctx context.Context) error {
 	}
 
 	publishing := time.Now()
-	if code := n.executor.Replace(n.trajectory(result.Chunk, epoch), n.ros.Now()); code.Drops() && code != control.DroppedNotEnabled {
-		n.log.Debug("chunk dropped", zap.Stringer("code", code))
-	}
+	// Why it drops a chunk, the executor tells as an event.
+	n.executor.Replace(n.trajectory(result.Chunk, epoch), n.ros.Now())
 	n.publish(n.chunks, n.topics.chunk, chunkMessage(result.Chunk))
 	n.account(result, start, observed, time.Since(publishing), live.Rate)
 	return nil
@@ -84,34 +93,54 @@ func (n *Node) account(r *policy.Result, start time.Time, observed, published ti
 	if total.Seconds() > 1/rate {
 		s.overBudget++
 	}
-	was := n.reason
 	n.reason = ""
+	tell := n.told.news("", now)
 	n.mu.Unlock()
-	if was != "" {
+	if tell {
 		n.log.Info("thinking", zap.String("prompt", r.Prompt))
 	}
 }
 
-// idle notes why no chunk is made, and logs it when the reason is a new one.
-// Ages and such change with every call, so the log is held to one a second.
-func (n *Node) idle(reason string) {
+// news reports whether to log a fault now, or with an empty one its end: where it
+// is another than was logged last, and once a second where they alternate.
+func (t *told) news(fault string, now time.Time) bool {
+	if fault == t.fault || !t.log.due(now) {
+		return false
+	}
+	t.fault = fault
+	return true
+}
+
+// idle notes why no chunk is made, and logs it when the fault is a new one.
+func (n *Node) idle(fault, reason string) {
+	now := n.ros.Now()
 	n.mu.Lock()
-	first := n.reason == ""
 	n.reason = reason
+	tell := n.told.news(fault, now)
 	n.mu.Unlock()
-	if first {
+	if tell {
 		n.log.Warn("no chunk", zap.String("reason", reason))
 	}
 }
 
-// publishFailed logs the first failure to publish and counts the rest: publishing
+// setBusy notes since when an inference is running.
+func (n *Node) setBusy(since time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.busy = since
+}
+
+// publishFailed counts a failure to publish, and logs one a second: publishing
 // happens at the command rate.
 func (n *Node) publishFailed(topic string, err error) {
+	now := n.ros.Now()
 	n.mu.Lock()
-	n.stats.publishErrs++
-	first := n.stats.publishErrs == 1
+	u := &n.unsent
+	u.count++
+	u.topic, u.err, u.at = topic, err, now
+	tell := u.log.due(now)
 	n.mu.Unlock()
-	if first {
+	if tell {
 		n.log.Error("publishing failed; further failures are counted", zap.String("topic", topic), zap.Error(err))
 	}
 }

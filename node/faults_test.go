@@ -1,0 +1,407 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ddvla/ddvla/control"
+	"github.com/ddvla/ddvla/internal/testbundle"
+	"github.com/ddvla/ddvla/msgs"
+	"github.com/ddvla/ddvla/ros"
+	"github.com/ddvla/ddvla/ros/local"
+	"github.com/ddvla/ddvla/ros/param"
+)
+
+func TestNewInstructionEndsTheMotionForTheOldOne(t *testing.T) {
+	r := newRig(t)
+	r.enable()
+	r.run(time.Second)
+	old := r.node.executor.Epoch()
+	r.instruct("reach the blue cube")
+	if s := r.node.executor.Status(); s.Code != control.Flushed || s.Epoch == old {
+		t.Errorf("the arms are %v (%v), epoch %d after %d", s.Mode, s.Code, s.Epoch, old)
+	}
+	r.instruct("reach the blue cube") // said again
+	r.run(500 * time.Millisecond)
+	if s := r.node.executor.Status(); s.Mode != control.Moving {
+		t.Errorf("half a second later the arms are %v (%v)", s.Mode, s.Code)
+	}
+}
+
+// After a jump of the clock backwards by less than what is kept, joint states of
+// both times would lie at the same stamps.
+func TestPicturesAreNotPairedWithJointStatesOfAnotherTime(t *testing.T) {
+	o := watched()
+	start := time.Unix(1000, 0)
+	feel := func(stamp time.Time, pose float64) {
+		m := msgs.JointState{Header: msgs.Header{Stamp: msgs.TimeOf(stamp)}, Name: numbered(0, armJoints), Position: slices.Repeat([]float64{pose}, armJoints)}
+		for a := range arms {
+			if _, _, err := o.joints[a].receive(marshal(t, &m), stamp); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i := range 50 {
+		feel(start.Add(time.Duration(i)*10*time.Millisecond), 1)
+	}
+	for i := range 6 {
+		feel(start.Add(200*time.Millisecond+time.Duration(i)*20*time.Millisecond), 2)
+	}
+	now := start.Add(300 * time.Millisecond)
+	for i := range 2 {
+		o.seeAt(t, i, start.Add(250*time.Millisecond))
+	}
+	var s snapshot
+	if err := o.snapshot(&s, now, time.Second, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if s.Proprio[0] != 2 || s.Proprio[1] != 2 {
+		t.Errorf("robot state %v is of before the jump", s.Proprio)
+	}
+}
+
+func TestDroppedChunksAreToldWithTheReason(t *testing.T) {
+	r := newRig(t, given("max_skew", param.Double(0.3)))
+	r.picture = func(_ string, m *msgs.Image) bool {
+		m.Header.Stamp = msgs.TimeOf(r.now.Add(150 * time.Millisecond))
+		return true
+	}
+	r.enable()
+	r.run(time.Second)
+	if s := r.node.executor.Status(); s.Counters.ByCode[control.DroppedFuture] < 8 {
+		t.Fatalf("counts %v", s.Counters.ByCode)
+	}
+	if told := r.logged(control.DroppedFuture.Sentence()); len(told) != 1 {
+		t.Errorf("told %d times: %q", len(told), told)
+	}
+	if s := r.status("arms"); s.Level != msgs.DiagnosticWarn || !strings.Contains(s.Message, control.DroppedFuture.Sentence()) {
+		t.Errorf("arms: level %d, %q", s.Level, s.Message)
+	}
+}
+
+// What the observer can use and the executor cannot is told like other refusals.
+func TestJointStatesThatTheExecutorRefusesAreTold(t *testing.T) {
+	r := newRig(t)
+	r.joints = func(_ int, m *msgs.JointState) bool {
+		m.Header.Stamp = msgs.TimeOf(r.now.Add(150 * time.Millisecond))
+		return true
+	}
+	r.run(500 * time.Millisecond)
+	if told := r.logged("joint state refused"); len(told) != 2 || !strings.Contains(told[0], "ahead of the clock") {
+		t.Errorf("told %q", told)
+	}
+	if s := r.status("joints"); s.Level != msgs.DiagnosticError || !strings.Contains(s.Message, "ahead of the clock") || statusValue(s, "left.refused") == "0" {
+		t.Errorf("joints: level %d, %q", s.Level, s.Message)
+	}
+	if out := r.trigger("/ddvla/enable"); out.Success || !strings.Contains(out.Message, "ahead of the clock") {
+		t.Errorf("enable: %v %q", out.Success, out.Message)
+	}
+}
+
+// Two publishers on one topic, one of them wrong, must not fill the log.
+func TestRefusalsThatAlternateWithGoodMessagesAreToldOnceASecond(t *testing.T) {
+	r := newRig(t)
+	r.joints = func(arm int, m *msgs.JointState) bool {
+		if r.frames%2 == 0 {
+			m.Name[3] = "elbow"
+		}
+		return arm == 0
+	}
+	r.run(2900 * time.Millisecond)
+	if told := r.logged("joint state refused"); len(told) != 3 {
+		t.Errorf("told %d times in three seconds", len(told))
+	}
+}
+
+func TestAnotherReasonForNoChunkIsToldToo(t *testing.T) {
+	r := newRig(t, given("instruction", param.String("")))
+	r.picture = func(camera string, _ *msgs.Image) bool { return camera != "wrist_left" }
+	think := func(d time.Duration) {
+		for end := r.now.Add(d); r.now.Before(end); {
+			r.run(100 * time.Millisecond)
+			if err := r.node.thinkOnce(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	think(1500 * time.Millisecond)
+	r.instruct("reach the red cube")
+	think(3 * time.Second)
+	if told := r.logged("no chunk"); len(told) != 2 || !strings.Contains(told[0], "no instruction") || !strings.Contains(told[1], "wrist_left") {
+		t.Errorf("told %q", told)
+	}
+	r.picture = func(camera string, _ *msgs.Image) bool { return r.now.Before(time.Unix(1006, 0)) }
+	think(4 * time.Second)
+	if told := r.logged("no chunk"); len(told) != 3 || !strings.Contains(told[2], "silent for") {
+		t.Errorf("told %q", told)
+	}
+}
+
+func TestEstopThatCannotBeReadStops(t *testing.T) {
+	r := newRig(t)
+	r.enable()
+	r.run(500 * time.Millisecond)
+	if err := r.ros.Feed("/ddvla/estop", "std_msgs/msg/Bool", []byte{0, 1, 0, 0}, r.now); err != nil {
+		t.Fatal(err)
+	}
+	if c := r.node.executor.Status().Code; c != control.Estop {
+		t.Errorf("the arms say %v", c)
+	}
+}
+
+func TestWhyStartEnabledDoesNotEnableIsTold(t *testing.T) {
+	r := newRig(t, given("start_enabled", param.Bool(true)))
+	r.joints = func(arm int, m *msgs.JointState) bool {
+		m.Position[1] = 57 // degrees
+		return true
+	}
+	r.run(3 * time.Second)
+	if s := r.status("arms"); s.Level != msgs.DiagnosticWarn || !strings.Contains(s.Message, "check its unit") {
+		t.Errorf("arms: level %d, %q", s.Level, s.Message)
+	}
+	if told := r.logs.FilterMessage("not enabled yet").All(); len(told) != 2 { // before and after joint states came
+		t.Errorf("told %v", told)
+	}
+}
+
+// broken is a publisher that cannot send.
+type broken struct{ ros.Publisher }
+
+func (broken) Publish([]byte) error { return errors.New("no route") }
+
+func TestCommandsThatCannotBeSentAreTold(t *testing.T) {
+	r := newRig(t)
+	r.enable()
+	r.node.targets[1] = broken{r.node.targets[1]}
+	r.run(500 * time.Millisecond)
+	if told := r.logged("publishing failed"); len(told) != 1 || !strings.Contains(told[0], commandTopic(1)) {
+		t.Errorf("told %q", told)
+	}
+	if s := r.status("arms"); s.Level != msgs.DiagnosticError || !strings.Contains(s.Message, "no route") || statusValue(s, "publish_failures") == "0" {
+		t.Errorf("arms: level %d, %q", s.Level, s.Message)
+	}
+}
+
+// The services of parameters live longer than the node.
+func TestParameterThatChangesAfterCloseDoesNothing(t *testing.T) {
+	r := newRig(t)
+	live := r.node.currentLive()
+	if err := r.node.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.node.SetLive(live); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDisableIsNoFault(t *testing.T) {
+	r := newRig(t)
+	r.enable()
+	r.run(time.Second)
+	r.trigger("/ddvla/disable")
+	r.run(2 * time.Second)
+	if s := r.status("arms"); s.Level != msgs.DiagnosticOK || s.Message != "disabled; call ~/enable" {
+		t.Errorf("arms: level %d, %q", s.Level, s.Message)
+	}
+	if told := r.logged(control.Disabling.Sentence()); len(told) != 0 {
+		t.Errorf("told as a fault: %q", told)
+	}
+}
+
+func TestInferenceThatDoesNotEndIsTold(t *testing.T) {
+	r := newRig(t)
+	r.run(120 * time.Millisecond)
+	r.now = r.now.Add(80 * time.Millisecond)
+	var during msgs.DiagnosticStatus
+	r.step(interrupting{t.Context(), func() {
+		if during.Name == "" { // asked for again after the inference
+			r.ros.SetTime(r.now.Add(10 * time.Second))
+			during = r.status("policy")
+			r.ros.SetTime(r.now)
+		}
+	}})
+	if during.Level != msgs.DiagnosticWarn || !strings.Contains(during.Message, "inference has been running for 10") {
+		t.Errorf("policy: level %d, %q", during.Level, during.Message)
+	}
+	if s := r.status("policy"); s.Level != msgs.DiagnosticOK {
+		t.Errorf("afterwards: level %d, %q", s.Level, s.Message)
+	}
+}
+
+// A second chunk of the same pictures would only be dropped.
+func TestOneObservationGivesOneChunk(t *testing.T) {
+	r := newRig(t)
+	r.run(500 * time.Millisecond)
+	think := func() int {
+		before := len(r.chunks())
+		if err := r.node.thinkOnce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return len(r.chunks()) - before
+	}
+	think() // of pictures that may have come in since
+	if n := think(); n != 0 {
+		t.Errorf("%d chunks of pictures that gave one already", n)
+	}
+	r.trigger("/ddvla/reset")
+	if n := think(); n != 1 {
+		t.Errorf("%d chunks after reset", n)
+	}
+}
+
+// With simulated time, messages may come before the first /clock.
+func TestMessagesBeforeTheFirstClockDoNoHarm(t *testing.T) {
+	r := newRig(t, given("record", param.String(filepath.Join(t.TempDir(), "bag"))))
+	r.ros.SetTime(time.Time{})
+	for a := range arms {
+		r.feedJoints(a)
+	}
+	for _, topic := range []string{headTopic, leftTopic, rightTopic} {
+		r.feed(topic, smallPicture(r.now))
+	}
+	if err := r.node.thinkOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s := r.status("policy"); s.Level != msgs.DiagnosticWarn || !strings.Contains(s.Message, "/clock") {
+		t.Errorf("policy: level %d, %q", s.Level, s.Message)
+	}
+	if told := r.logged("refused"); len(told) != 0 {
+		t.Errorf("told %q", told)
+	}
+	r.ros.SetTime(r.now)
+	r.run(500 * time.Millisecond)
+	if err := r.node.Close(); err != nil {
+		t.Error(err)
+	}
+	if told := r.logged("recording ended"); len(told) != 0 {
+		t.Errorf("told %q", told)
+	}
+}
+
+// QoS that does not fit is silence on the wire; DDS tells only who asks.
+func TestPublishersThatQoSKeepsAwayAreTold(t *testing.T) {
+	bus := local.NewBus()
+	var nodes [2]ros.Node
+	for i, name := range []string{"ddvla", "robot"} {
+		var err error
+		if nodes[i], err = bus.Node(ros.Options{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+		defer nodes[i].Close()
+	}
+	s, _, _, err := settings(parameters(testbundle.Dir(t), []param.Assignment{given("instruction", param.String(""))})...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := New(t.Context(), nodes[0], s, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	if _, err := nodes[1].Advertise(instructedTopic, "std_msgs/msg/String", ros.SensorDataQoS()); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.thinkOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s := n.policyStatus(nodes[0].Now()); !strings.Contains(s.Message, "reliability") {
+		t.Errorf("policy: %q", s.Message)
+	}
+	if s := n.armStatus(nodes[0].Now()); s.Level != msgs.DiagnosticWarn || !strings.Contains(s.Message, commandTopic(0)) {
+		t.Errorf("arms: level %d, %q", s.Level, s.Message)
+	}
+	q := ros.DefaultQoS()
+	q.Durability = ros.TransientLocal
+	if _, err := nodes[1].Subscribe(commandTopic(0), "sensor_msgs/msg/JointState", q, func([]byte, time.Time) {}); err != nil {
+		t.Fatal(err)
+	}
+	if s := n.armStatus(nodes[0].Now()); !strings.Contains(s.Message, "durability") {
+		t.Errorf("arms: level %d, %q", s.Level, s.Message)
+	}
+}
+
+func TestWhatAnOperatorStoppedIsNotStartedEnabled(t *testing.T) {
+	for name, stop := range map[string]func(*rig){
+		"estop":       func(r *rig) { r.trigger("/ddvla/estop") },
+		"estop topic": func(r *rig) { r.feed("/ddvla/estop", &msgs.Bool{Data: true}) },
+		"disable":     func(r *rig) { r.trigger("/ddvla/disable") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, given("start_enabled", param.Bool(true)))
+			there := false
+			r.joints = func(int, *msgs.JointState) bool { return there }
+			r.run(100 * time.Millisecond)
+			stop(r)
+			there = true
+			r.run(500 * time.Millisecond)
+			if n := len(r.commands(0)); n != 0 {
+				t.Errorf("%d commands", n)
+			}
+			if out := r.trigger("/ddvla/enable"); !out.Success {
+				t.Error(out.Message)
+			}
+		})
+	}
+}
+
+// Without a clock that goes on there are no ticks, so that nothing decelerates:
+// the drivers hold the last command, and that is said.
+func TestClockThatStandsIsTold(t *testing.T) {
+	r := newRig(t)
+	r.enable()
+	r.run(500 * time.Millisecond)
+	const sentence = "time stands still"
+	r.node.everySecond(r.now)
+	if told := r.logged(sentence); len(told) != 0 {
+		t.Errorf("told %q of a clock that goes", told)
+	}
+	sent := len(r.commands(0))
+	for range 3 {
+		r.node.everySecond(r.now)
+		r.step(t.Context())
+	}
+	if told := r.logged(sentence); len(told) != 1 {
+		t.Errorf("told %d times", len(told))
+	}
+	if s := r.status("arms"); s.Level != msgs.DiagnosticError || !strings.Contains(s.Message, sentence) {
+		t.Errorf("arms: level %d, %q", s.Level, s.Message)
+	}
+	if n := len(r.commands(0)); n != sent {
+		t.Errorf("%d commands meanwhile", n-sent)
+	}
+	r.run(500 * time.Millisecond)
+	r.node.everySecond(r.now)
+	if s := r.status("arms"); s.Level != msgs.DiagnosticOK {
+		t.Errorf("arms: level %d, %q", s.Level, s.Message)
+	}
+	if told := r.logs.FilterMessage("time goes on").Len(); told != 1 {
+		t.Errorf("told %d times that it goes on", told)
+	}
+}
+
+func TestEndOfTheProgramIsToldAlsoWhereTheArmsCannotBeBroughtToRest(t *testing.T) {
+	r := newRig(t)
+	r.enable()
+	r.run(500 * time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.node.Run(ctx); err != nil { // the clock stands
+		t.Fatal(err)
+	}
+	if n := r.logs.FilterMessage(control.ShuttingDown.Sentence()).Len(); n != 1 {
+		t.Errorf("told %d times that the program ends", n)
+	}
+	if told := r.logged("before the arms came to rest"); len(told) != 1 {
+		t.Errorf("told %q", told)
+	}
+	if out := r.trigger("/ddvla/enable"); out.Success {
+		t.Error("enabled what nobody ticks")
+	}
+}
