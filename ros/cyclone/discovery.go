@@ -24,7 +24,8 @@ type discovery struct {
 	w      writer
 	self   msgs.ParticipantEntitiesInfo
 	buf    []byte
-	others map[msgs.Gid][]msgs.NodeEntitiesInfo
+	others map[msgs.Gid][]msgs.NodeEntitiesInfo // by participant, this one included
+	crowd  int                                  // number of others at which those that left are forgotten
 }
 
 func newDiscovery(participant C.dds_entity_t, names *ros.Names) (*discovery, error) {
@@ -47,9 +48,8 @@ func newDiscovery(participant C.dds_entity_t, names *ros.Names) (*discovery, err
 		d.w.close()
 		return nil, err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.publish(); err != nil {
+	if err := d.announce(true, nil, nil); err != nil {
+		d.close()
 		return nil, err
 	}
 	return d, nil
@@ -67,6 +67,11 @@ func (d *discovery) receive(m message) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if len(d.others) >= d.crowd { // each command of ros2 is a participant that comes and goes
+		if _, err := d.alive(); err == nil {
+			d.crowd = 2*len(d.others) + 16
+		}
+	}
 	d.others[info.Gid] = info.NodeEntitiesInfoSeq
 }
 
@@ -137,21 +142,37 @@ func removeGid(list *[]msgs.Gid, entity C.dds_entity_t) error {
 
 // nodes are those of participants that are alive, this one included.
 func (d *discovery) nodes() ([]msgs.NodeEntitiesInfo, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	alive, err := d.alive()
+	if err != nil {
+		return nil, err
+	}
+	var nodes []msgs.NodeEntitiesInfo
+	for _, g := range alive {
+		nodes = append(nodes, d.others[g]...)
+	}
+	return nodes, nil
+}
+
+// alive lists the participants that are and forgets what others told. d.mu is held since before the list is
+// made: what a participant tells that comes meanwhile must not be forgotten, since it tells it once.
+func (d *discovery) alive() ([]msgs.Gid, error) {
 	var list *C.dds_guid_t
 	n := C.graph_participants(d.participant, &list)
 	if n < 0 {
 		return nil, fmt.Errorf("cyclone: list participants: %w", codeError(n))
 	}
 	defer C.free(unsafe.Pointer(list))
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	alive := make(map[msgs.Gid][]msgs.NodeEntitiesInfo, n)
-	var nodes []msgs.NodeEntitiesInfo
+	gids := make([]msgs.Gid, 0, n)
+	others := make(map[msgs.Gid][]msgs.NodeEntitiesInfo, n)
 	for _, guid := range unsafe.Slice(list, n) {
 		g := gidOf(guid)
-		alive[g] = d.others[g]
-		nodes = append(nodes, d.others[g]...)
+		gids = append(gids, g)
+		if told, ok := d.others[g]; ok {
+			others[g] = told
+		}
 	}
-	d.others = alive
-	return nodes, nil
+	d.others = others
+	return gids, nil
 }

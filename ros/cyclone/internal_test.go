@@ -171,6 +171,123 @@ func FuzzServiceHeader(f *testing.F) {
 	})
 }
 
+// A client whose request is found before its reader of replies gets the reply all the same, and the next
+// call does not wait for it.
+func TestReplyWaitsForItsClient(t *testing.T) {
+	domain := rostest.Domain(t)
+	n := newTestNode(t, "n", domain).(*node)
+	const typ = "std_srvs/srv/Trigger"
+	handled := make(chan struct{}, 10)
+	if _, err := n.Serve("/go", typ, func(_ context.Context, request []byte) ([]byte, error) {
+		handled <- struct{}{}
+		return request, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	e, err := n.serviceEnds("/go", typ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const id = "clientid=1;"
+	w, err := newWriter(n.participant, e.request, e.requestType, serviceQoS(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	want := header{12, 34}
+	body := []byte{0, 1, 0, 0, 7}
+	head, err := joinHeader(want, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.write(head[:], body[encapsulation:]); err != nil {
+		t.Fatal(err)
+	}
+	rostest.Receive(t, "the request is handled", handled)
+
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, err := n.Client("/go", typ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Call(ctx, body); err != nil {
+		t.Fatal(err)
+	}
+
+	got := make(chan []byte, 10)
+	r, err := newReader(n.participant, e.reply, e.replyType, serviceQoS(), 10, id, func(m message) { got <- bytes.Clone(m.data) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	h, reply, err := splitHeader(rostest.Receive(t, "the reply", got))
+	if err != nil || h != want || !bytes.HasPrefix(reply, body) {
+		t.Errorf("reply %+v % x, %v, want %+v % x", h, reply, err, want, body)
+	}
+}
+
+// A server that closes does not wait for clients that do not come.
+func TestCloseLeavesLateRepliesBehind(t *testing.T) {
+	n := newTestNode(t, "n", rostest.Domain(t)).(*node)
+	handled := make(chan struct{}, 10)
+	s, err := n.Serve("/go", "std_srvs/srv/Trigger", func(_ context.Context, request []byte) ([]byte, error) {
+		handled <- struct{}{}
+		return request, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := n.serviceEnds("/go", "std_srvs/srv/Trigger")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := newWriter(n.participant, e.request, e.requestType, serviceQoS(), "clientid=1;")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	for range 3 {
+		if err := w.write([]byte{0, 1, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 9}, nil); err != nil {
+			t.Fatal(err)
+		}
+		rostest.Receive(t, "the request is handled", handled)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if left := s.(*server).waiting.Load(); left != 0 {
+		t.Errorf("%d replies still wait", left)
+	}
+}
+
+// Participants that came and went are forgotten, also by a node that nobody asks for the graph.
+func TestDiscoveryForgetsThoseThatLeft(t *testing.T) {
+	n := newTestNode(t, "n", rostest.Domain(t)).(*node)
+	for i := range 1000 {
+		info := msgs.ParticipantEntitiesInfo{NodeEntitiesInfoSeq: []msgs.NodeEntitiesInfo{{NodeNamespace: "/", NodeName: "gone"}}}
+		binary.LittleEndian.PutUint32(info.Gid.Data[:], uint32(i))
+		raw, err := msgs.Marshal(&info)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.discovery.receive(message{data: raw})
+	}
+	n.discovery.mu.Lock()
+	kept := len(n.discovery.others)
+	n.discovery.mu.Unlock()
+	if kept > 50 {
+		t.Errorf("%d of 1000 participants that are not there are remembered", kept)
+	}
+	rostest.Wait(t, "the node itself is known", func() bool {
+		g, err := n.Graph()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(g) == 1 && g[0].Name == "/n"
+	})
+}
+
 func TestPublishDoesNotAllocate(t *testing.T) {
 	n := newTestNode(t, "n", rostest.Domain(t))
 	var got atomic.Int64

@@ -126,6 +126,7 @@ func (n *node) create(create func() (part, error)) (part, error) {
 	return p, nil
 }
 
+// forget is the last thing that a part's Close does, so that the node's Close waits for one that runs.
 func (n *node) forget(p part) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

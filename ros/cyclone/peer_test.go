@@ -94,12 +94,20 @@ func TestIndependentPeer(t *testing.T) {
 	if _, err := fmt.Sscanf(rostest.Receive(t, "next message from C", got), "c %d", &second); err != nil || second != first+1 {
 		t.Errorf("messages %d and %d, %v", first, second, err)
 	}
-	rostest.Wait(t, "the C reader is matched", func() bool { return back.MatchedSubscriptions() == 1 })
-	if err := back.Publish(&msgs.String{Data: "go"}); err != nil {
-		t.Fatal(err)
-	}
-	if err := rostest.Receive(t, "end of the C peer", ended); err != nil || output.String() != "go\n" {
-		t.Errorf("the C peer ended with %v and read %q", err, output)
+	var end error
+	rostest.Wait(t, "end of the C peer", func() bool {
+		if err := back.Publish(&msgs.String{Data: "go"}); err != nil { // again: it may not have found this writer yet
+			t.Fatal(err)
+		}
+		select {
+		case end = <-ended:
+			return true
+		default:
+			return false
+		}
+	})
+	if end != nil || output.String() != "go\n" {
+		t.Errorf("the C peer ended with %v and read %q", end, output)
 	}
 }
 

@@ -4,10 +4,12 @@ package cyclone
 import "C"
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -104,9 +106,17 @@ func (n *node) newID(key string) (string, error) {
 	return s + ";", nil
 }
 
-// pendingCalls is the number of requests that wait for a busy handler, and of replies for a client. It is
-// more than the depth of the services QoS, since a lost call hurts more than a lost message.
+// pendingCalls is the number of requests and replies that are kept for a peer that is busy or has not
+// acknowledged them. It is more than the depth of the services QoS: a message that has to make room is a call
+// that never returns.
 const pendingCalls = 1000
+
+// serviceQoS is that of the four ends of a service. Depth is no part of what must match.
+func serviceQoS() ros.QoS {
+	q := ros.ServicesQoS()
+	q.Depth = pendingCalls
+	return q
+}
 
 type server struct {
 	node    *node
@@ -115,6 +125,8 @@ type server struct {
 	r       *reader
 	cancel  context.CancelFunc
 	once    sync.Once
+	late    sync.WaitGroup // replies that wait for their client
+	waiting atomic.Int64   // how many
 }
 
 func (n *node) Serve(service, typ string, handle func(context.Context, []byte) ([]byte, error)) (ros.Server, error) {
@@ -130,12 +142,12 @@ func (n *node) Serve(service, typ string, handle func(context.Context, []byte) (
 		if err != nil {
 			return nil, err
 		}
-		if s.replies, err = newWriter(n.participant, e.reply, e.replyType, ros.ServicesQoS(), id); err != nil {
+		if s.replies, err = newWriter(n.participant, e.reply, e.replyType, serviceQoS(), id); err != nil {
 			return nil, err
 		}
 		var requests C.dds_entity_t
 		ready := make(chan struct{}) // the first request may come before the reader's handle does
-		s.r, err = newReader(n.participant, e.request, e.requestType, ros.ServicesQoS(), pendingCalls, id, func(m message) {
+		s.r, err = newReader(n.participant, e.request, e.requestType, serviceQoS(), pendingCalls, id, func(m message) {
 			<-ready
 			s.answer(ctx, requests, m, handle)
 		})
@@ -175,38 +187,60 @@ func (s *server) answer(ctx context.Context, requests C.dds_entity_t, m message,
 		log.Error("service call gave an invalid reply", zap.Error(err))
 		return
 	}
-	if !s.waitForClient(ctx, requests, m.writer) {
-		log.Warn("the caller left before it could get the reply")
+	send := func() {
+		if err := s.replies.write(head[:], reply[encapsulation:]); err != nil {
+			log.Error("service reply was not sent", zap.Error(err))
+		}
+	}
+	if s.clientState(requests, m.writer) == C.PEER_READY {
+		send()
 		return
 	}
-	if err := s.replies.write(head[:], reply[encapsulation:]); err != nil {
-		log.Error("service reply was not sent", zap.Error(err))
+	if s.waiting.Add(1) > pendingCalls {
+		s.waiting.Add(-1)
+		log.Warn("too many callers cannot get their reply; one is left without")
+		return
 	}
+	reply = bytes.Clone(reply) // the handler may reuse it in the next call
+	s.late.Go(func() {
+		defer s.waiting.Add(-1)
+		if s.waitForClient(ctx, requests, m.writer) {
+			send()
+		} else {
+			log.Warn("the caller left before it could get the reply")
+		}
+	})
 }
 
-// Discovery may show a client's request before its reader of replies, so a reply can come too soon. As
-// rmw_cyclonedds does, wait a little for the reader.
+// Discovery may show a client's request before its reader of replies, and where packets are lost or machines
+// are slow, long before. The reply waits for the reader, aside, so that the next call does not. (rmw_cyclonedds
+// waits 100 ms and the call is lost.)
 const (
-	clientPatience = 100 * time.Millisecond
-	clientPoll     = time.Millisecond
+	clientPatience = 10 * time.Second // until a peer that went silent is given up
+	clientPoll     = 5 * time.Millisecond
 )
 
+func (s *server) clientState(requests C.dds_entity_t, publication uint64) uint32 {
+	return C.graph_client_state(requests, s.replies.entity, C.uint64_t(publication))
+}
+
+// waitForClient tells whether the client that wrote through publication can get its reply.
 func (s *server) waitForClient(ctx context.Context, requests C.dds_entity_t, publication uint64) bool {
-	end := time.Now().Add(clientPatience)
+	ctx, cancel := context.WithTimeout(ctx, clientPatience)
+	defer cancel()
+	poll := time.NewTicker(clientPoll)
+	defer poll.Stop()
 	for {
-		switch C.graph_client_state(requests, s.replies.entity, C.uint64_t(publication)) {
+		switch s.clientState(requests, publication) {
 		case C.PEER_READY:
 			return true
 		case C.PEER_GONE:
 			return false
 		}
-		if time.Now().After(end) {
-			return false
-		}
 		select {
 		case <-ctx.Done():
 			return false
-		case <-time.After(clientPoll):
+		case <-poll.C:
 		}
 	}
 }
@@ -214,11 +248,12 @@ func (s *server) waitForClient(ctx context.Context, requests C.dds_entity_t, pub
 func (s *server) Close() error {
 	var err error
 	s.once.Do(func() {
-		s.node.forget(s)
 		s.cancel()
 		err = s.announce(false)
 		s.r.close()
+		s.late.Wait()
 		s.replies.close()
+		s.node.forget(s)
 	})
 	return err
 }
@@ -250,7 +285,7 @@ func (n *node) Client(service, typ string) (ros.Client, error) {
 		if err != nil {
 			return nil, err
 		}
-		if c.requests, err = newWriter(n.participant, e.request, e.requestType, ros.ServicesQoS(), id); err != nil {
+		if c.requests, err = newWriter(n.participant, e.request, e.requestType, serviceQoS(), id); err != nil {
 			return nil, err
 		}
 		var handle C.dds_instance_handle_t
@@ -259,7 +294,7 @@ func (n *node) Client(service, typ string) (ros.Client, error) {
 			return nil, codeError(rc)
 		}
 		c.id = uint64(handle)
-		if c.r, err = newReader(n.participant, e.reply, e.replyType, ros.ServicesQoS(), pendingCalls, id, c.receive); err != nil {
+		if c.r, err = newReader(n.participant, e.reply, e.replyType, serviceQoS(), pendingCalls, id, c.receive); err != nil {
 			c.requests.close()
 			return nil, err
 		}
@@ -296,6 +331,9 @@ func (c *client) receive(m message) {
 func (c *client) Call(ctx context.Context, request []byte) ([]byte, error) {
 	if err := c.WaitForService(ctx); err != nil {
 		return nil, err
+	}
+	if err := ctx.Err(); err != nil { // a request that nobody waits for must have no effect
+		return nil, fmt.Errorf("cyclone: service %s: %w", c.name, err)
 	}
 	to := make(chan []byte, 1)
 	c.pendMu.Lock()
@@ -361,7 +399,6 @@ func (c *client) WaitForService(ctx context.Context) error {
 func (c *client) Close() error {
 	var err error
 	c.once.Do(func() {
-		c.node.forget(c)
 		close(c.done)
 		c.mu.Lock()
 		c.closed = true
@@ -369,6 +406,7 @@ func (c *client) Close() error {
 		err = c.announce(false)
 		c.r.close()
 		c.requests.close()
+		c.node.forget(c)
 	})
 	return err
 }

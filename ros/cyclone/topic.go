@@ -19,6 +19,7 @@ type publisher struct {
 
 	mu     sync.RWMutex
 	closed bool
+	once   sync.Once
 }
 
 func (n *node) Advertise(topic, typ string, qos ros.QoS) (ros.Publisher, error) {
@@ -80,16 +81,15 @@ func (p *publisher) Mismatch() ros.Mismatch {
 }
 
 func (p *publisher) Close() error {
-	p.mu.Lock()
-	first := !p.closed
-	p.closed = true
-	p.mu.Unlock()
-	if !first {
-		return nil
-	}
-	p.node.forget(p)
-	err := p.announce(false)
-	p.w.close()
+	var err error
+	p.once.Do(func() {
+		p.mu.Lock()
+		p.closed = true
+		p.mu.Unlock()
+		err = p.announce(false)
+		p.w.close()
+		p.node.forget(p)
+	})
 	return err
 }
 
@@ -150,9 +150,9 @@ func (s *subscription) Malformed() uint64 {
 func (s *subscription) Close() error {
 	var err error
 	s.once.Do(func() {
-		s.node.forget(s)
 		err = s.announce(false)
 		s.r.close()
+		s.node.forget(s)
 	})
 	return err
 }

@@ -285,9 +285,7 @@ dds_return_t wire_write (dds_entity_t writer, const struct ddsi_sertype *type, c
   memcpy (s->data, head, head_size);
   if (body_size > 0)
     memcpy (s->data + head_size, body, body_size);
-  s->common.statusinfo = 0;
-  s->common.timestamp.v = dds_time ();
-  return dds_writecdr (writer, &s->common); /* takes the reference in any case */
+  return dds_writecdr (writer, &s->common); /* takes the reference, unless the writer is deleted already */
 }
 
 dds_qos_t *wire_make_qos (const struct wire_qos *q, const char *user_data, int32_t reader_cache)

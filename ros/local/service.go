@@ -153,6 +153,9 @@ func (c *client) Call(ctx context.Context, request []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := ctx.Err(); err != nil { // a request that nobody waits for must have no effect
+		return nil, fmt.Errorf("local: service %s: %w", c.name, err)
+	}
 	k := call{append([]byte(nil), request...), make(chan []byte, 1)}
 	select {
 	case s.calls <- k:

@@ -46,15 +46,7 @@ func restartPeer(f *fixture, kill bool) {
 			return false
 		})
 		again.Stop()
-		Wait(f, "service", func() bool {
-			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-			defer cancel()
-			_, err := c.Call(ctx, triggerRequest)
-			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-				f.Fatal(err)
-			}
-			return err == nil
-		})
+		f.reach(c)
 		if kill {
 			p.kill()
 			continue
@@ -89,8 +81,10 @@ func simTime(f *fixture) {
 	}
 	Wait(f, "/clock is heard", func() bool { return p.MatchedSubscriptions() == 1 })
 	for _, sec := range []byte{20, 5} { // it may jump back
-		f.publish(p, clock(sec, 7))
-		Wait(f, "the time comes", func() bool { return n.Now().Equal(time.Unix(int64(sec), 7)) })
+		Wait(f, "the time comes", func() bool {
+			f.publish(p, clock(sec, 7)) // best effort, so again
+			return n.Now().Equal(time.Unix(int64(sec), 7))
+		})
 	}
 	for _, on := range []bool{true, false} { // again, then off
 		if err := n.UseSimTime(on); err != nil {
@@ -99,6 +93,9 @@ func simTime(f *fixture) {
 	}
 	if d := time.Since(n.Now()); d < 0 || d > time.Minute {
 		f.Errorf("the wall clock is off by %v", d)
+	}
+	if err := p.Close(); err != nil {
+		f.Error(err)
 	}
 	if err := n.UseSimTime(true); err != nil || !n.Now().IsZero() {
 		f.Errorf("after simulated time was turned on again: %v, %v", n.Now(), err)
@@ -233,6 +230,41 @@ func closeWhilePublishing(f *fixture) {
 		}
 		closed.Store(true)
 		wg.Wait()
+	}
+}
+
+// closeTwiceAtOnce closes a subscription whose callback runs, and its node meanwhile.
+func closeTwiceAtOnce(f *fixture) {
+	n, err := f.backend(context.Background(), f.options("n"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	entered, leave := make(chan struct{}, 1), make(chan struct{})
+	var left atomic.Bool
+	s := f.subscribe(n, "talk", ros.LatchedQoS(), func([]byte, time.Time) {
+		entered <- struct{}{}
+		<-leave
+		left.Store(true)
+	})
+	f.publish(f.advertise(n, "talk", ros.LatchedQoS()), numbered(1, 0))
+	Receive(f, "the callback runs", entered)
+	ended := make(chan error, 2)
+	end := func(what string, c interface{ Close() error }) {
+		err := c.Close()
+		if !left.Load() {
+			err = errors.Join(err, fmt.Errorf("Close of the %s returned while the callback ran", what))
+		}
+		ended <- err
+	}
+	go end("subscription", s)
+	time.Sleep(10 * time.Millisecond) // likely enough, so that the first is under way
+	go end("node", n)
+	time.Sleep(10 * time.Millisecond) // a Close that does not wait has time to return
+	close(leave)
+	for range 2 {
+		if err := Receive(f, "Close returns", ended); err != nil {
+			f.Error(err)
+		}
 	}
 }
 

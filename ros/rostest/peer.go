@@ -66,12 +66,20 @@ func (s script) run(b Backend, in io.Reader, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
 	var r report
+	var publishers, echoes []ros.Publisher
+	var subscriptions []ros.Subscription
+	subscribe := func(e endpoint, cb func([]byte, time.Time)) error {
+		sub, err := n.Subscribe(e.Topic, e.Type, e.QoS, cb)
+		subscriptions = append(subscriptions, sub)
+		return err
+	}
 	for _, e := range s.Echo {
 		back, err := n.Advertise(e.Topic+"_back", e.Type, e.QoS)
 		if err != nil {
 			return err
 		}
-		if _, err := n.Subscribe(e.Topic, e.Type, e.QoS, func(raw []byte, _ time.Time) {
+		echoes = append(echoes, back)
+		if err := subscribe(e, func(raw []byte, _ time.Time) {
 			if back.Publish(raw) == nil {
 				r.Echoed.Add(1)
 			}
@@ -80,7 +88,7 @@ func (s script) run(b Backend, in io.Reader, out io.Writer) (err error) {
 		}
 	}
 	for _, e := range s.Take {
-		if _, err := n.Subscribe(e.Topic, e.Type, e.QoS, func([]byte, time.Time) { r.Taken.Add(1) }); err != nil {
+		if err := subscribe(e, func([]byte, time.Time) { r.Taken.Add(1) }); err != nil {
 			return err
 		}
 	}
@@ -91,7 +99,6 @@ func (s script) run(b Backend, in io.Reader, out io.Writer) (err error) {
 			return err
 		}
 	}
-	var publishers []ros.Publisher
 	for _, e := range s.Publish {
 		p, err := n.Advertise(e.Topic, e.Type, e.QoS)
 		if err != nil {
@@ -111,8 +118,13 @@ func (s script) run(b Backend, in io.Reader, out io.Writer) (err error) {
 		var now answer
 		now.Echoed, now.Taken = r.Echoed.Load(), r.Taken.Load()
 		for _, p := range publishers {
-			now.Matched += p.MatchedSubscriptions()
 			now.Refused = append(now.Refused, p.Mismatch())
+		}
+		for _, p := range append(publishers, echoes...) {
+			now.Subscriptions += p.MatchedSubscriptions()
+		}
+		for _, s := range subscriptions {
+			now.Publishers += s.MatchedPublishers()
 		}
 		line, err := json.Marshal(now)
 		if err != nil {
@@ -128,9 +140,9 @@ func (s script) run(b Backend, in io.Reader, out io.Writer) (err error) {
 type report struct{ Echoed, Taken atomic.Int64 }
 
 type answer struct {
-	Echoed, Taken int64
-	Matched       int
-	Refused       []ros.Mismatch
+	Echoed, Taken             int64
+	Publishers, Subscriptions int            // that the peer has found for its own
+	Refused                   []ros.Mismatch // of its publishers, in the order of the script
 }
 
 // numbered is a std_msgs/msg/String-shaped message of at least size bytes that carries i.
@@ -228,6 +240,16 @@ func (p *peer) ask() answer {
 		p.t.Fatal(err)
 	}
 	return a
+}
+
+// found waits until the peer, too, is matched with so many publishers and subscriptions. Discovery ends on
+// one side before the other, and a volatile reader gets nothing that was sent in between.
+func (p *peer) found(publishers, subscriptions int) {
+	p.t.Helper()
+	Wait(p.t, fmt.Sprintf("the peer finds %d publishers and %d subscriptions", publishers, subscriptions), func() bool {
+		a := p.ask()
+		return a.Publishers == publishers && a.Subscriptions == subscriptions
+	})
 }
 
 // stop ends the peer in good order; a second stop does nothing.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ddvla/ddvla/ros"
@@ -28,6 +29,20 @@ func (f *fixture) serve(n ros.Node, name string, handle func(context.Context, []
 	return s
 }
 
+// reach calls until there is an answer: a request gets lost that a server has not found the client for.
+func (f *fixture) reach(c ros.Client) {
+	f.Helper()
+	Wait(f, "service", func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		_, err := c.Call(ctx, triggerRequest)
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			f.Fatal(err)
+		}
+		return err == nil
+	})
+}
+
 func services(f *fixture) {
 	f.peer(script{Triggers: []string{"~/go", "/stop"}})
 	n := f.node("n")
@@ -38,6 +53,7 @@ func services(f *fixture) {
 		if err := c.WaitForService(ctx); err != nil {
 			f.Fatal(err)
 		}
+		f.reach(c)
 		for range 3 {
 			reply, err := c.Call(ctx, triggerRequest)
 			if err != nil {
@@ -60,6 +76,7 @@ func concurrentCalls(f *fixture) {
 	for i := range 12 {
 		name := []string{"/a", "/b", "/c"}[i%3]
 		c := f.client(n, name)
+		f.reach(c)
 		for j := range 3 {
 			wg.Add(1)
 			go func() {
@@ -154,11 +171,29 @@ func serviceFailures(f *fixture) {
 		f.Errorf("call of a closed client: %v", err)
 	}
 	there := f.client(n, "/there")
+	f.reach(there)
 	if _, err := there.Call(ctx, nil); err == nil {
 		f.Error("an empty request was sent")
 	}
 	if _, err := there.Call(ctx, triggerRequest); err != nil {
 		f.Errorf("a service after all that: %v", err)
+	}
+	var counted atomic.Int64
+	f.serve(n, "/counted", func(_ context.Context, request []byte) ([]byte, error) {
+		counted.Add(1)
+		return request, nil
+	})
+	counts := f.client(n, "/counted")
+	if _, err := counts.Call(ctx, triggerRequest); err != nil {
+		f.Error(err)
+	}
+	for range 20 {
+		if _, err := counts.Call(cancelled, triggerRequest); !errors.Is(err, context.Canceled) {
+			f.Errorf("call with an ended context: %v", err)
+		}
+	}
+	if _, err := counts.Call(ctx, triggerRequest); err != nil || counted.Load() != 2 {
+		f.Errorf("%d requests came, %v; want the 2 that were waited for", counted.Load(), err)
 	}
 	if _, err := n.Client("/there", "std_srvs/msg/Trigger"); err == nil {
 		f.Error("a message type was accepted for a service")

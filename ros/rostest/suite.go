@@ -35,6 +35,7 @@ func Suite(t *testing.T, b Backend, processes bool) {
 				{"the graph shows nodes and endpoints", graph},
 				{"names are expanded and remapped", names},
 				{"closing while publishing", closeWhilePublishing},
+				{"closing a node waits for what closes", closeTwiceAtOnce},
 				{"everything returns ErrClosed after Close", afterClose},
 			} {
 				t.Run(c.name, func(t *testing.T) {
