@@ -61,6 +61,9 @@ func (n *Node) Feed(topic, typ string, raw []byte, stamp time.Time) error {
 	subscriptions := n.subscriptions[topic]
 	n.mu.Unlock()
 	for _, s := range subscriptions {
+		if s.isClosed() { // by a callback before it
+			continue
+		}
 		if s.typ != typ {
 			return fmt.Errorf("topic %s: recorded as %s, the node expects %s; remap the topic of that type", topic, typ, s.typ)
 		}
@@ -116,6 +119,11 @@ func (n *Node) Advertise(topic, typ string, qos ros.QoS) (ros.Publisher, error) 
 	if err != nil {
 		return nil, err
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return nil, ros.ErrClosed
+	}
 	return &publisher{node: n, topic: name, typ: typ, qos: qos}, nil
 }
 
@@ -165,6 +173,7 @@ type subscription struct {
 	node       *Node
 	topic, typ string
 	cb         func([]byte, time.Time)
+	closed     bool // under the node's lock
 }
 
 func (*subscription) MatchedPublishers() int { return 1 }
@@ -172,9 +181,16 @@ func (*subscription) Mismatch() ros.Mismatch { return ros.Mismatch{} }
 func (*subscription) Dropped() uint64        { return 0 }
 func (*subscription) Malformed() uint64      { return 0 }
 
+func (s *subscription) isClosed() bool {
+	s.node.mu.Lock()
+	defer s.node.mu.Unlock()
+	return s.closed || s.node.closed
+}
+
 func (s *subscription) Close() error {
 	s.node.mu.Lock()
 	defer s.node.mu.Unlock()
+	s.closed = true
 	var rest []*subscription
 	for _, o := range s.node.subscriptions[s.topic] {
 		if o != s {

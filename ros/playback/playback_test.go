@@ -104,3 +104,29 @@ func TestServicesAreCalledUntilClosed(t *testing.T) {
 		t.Errorf("subscribing after Close: %v", err)
 	}
 }
+
+func TestAClosedSubscriptionHearsNoMore(t *testing.T) {
+	n, err := playback.New(ros.Options{Name: "ddvla"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var second ros.Subscription
+	if _, err := n.Subscribe("/in", "std_msgs/msg/String", ros.DefaultQoS(), func([]byte, time.Time) { second.Close() }); err != nil {
+		t.Fatal(err)
+	}
+	second, err = n.Subscribe("/in", "std_msgs/msg/String", ros.DefaultQoS(), func([]byte, time.Time) {
+		t.Error("heard after Close")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Feed("/in", "std_msgs/msg/String", nil, time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Advertise("/out", "std_msgs/msg/String", ros.DefaultQoS()); !errors.Is(err, ros.ErrClosed) {
+		t.Errorf("advertising after Close: %v", err)
+	}
+}
