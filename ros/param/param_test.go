@@ -133,7 +133,7 @@ func TestEmptyListTakesTheDeclaredType(t *testing.T) {
 // client calls one of the node's parameter services.
 func call[Req, Resp any, Q ros.MessageOf[Req], P ros.MessageOf[Resp]](t *testing.T, n ros.Node, service string, request *Req) *Resp {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c, err := ros.NewClient[Req, Resp, Q, P](n, service)
 	if err != nil {

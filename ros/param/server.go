@@ -25,6 +25,8 @@ func Serve(n ros.Node, s *Set, log *zap.Logger) error {
 	if err := n.UseSimTime(s.Values().Bool(SimTime)); err != nil {
 		return fmt.Errorf("param: %w", err)
 	}
+	p.publish(&msgs.ParameterEvent{NewParameters: p.parameters(s.names, s.Values())})
+	s.Watch(p.changed) // before the first request can come
 	for _, serve := range []func() (ros.Server, error){
 		func() (ros.Server, error) { return ros.Serve(n, "~/get_parameters", p.get) },
 		func() (ros.Server, error) { return ros.Serve(n, "~/get_parameter_types", p.types) },
@@ -37,8 +39,6 @@ func Serve(n ros.Node, s *Set, log *zap.Logger) error {
 			return fmt.Errorf("param: %w", err)
 		}
 	}
-	p.publish(&msgs.ParameterEvent{NewParameters: p.parameters(s.names, s.Values())})
-	s.Watch(p.changed)
 	return nil
 }
 
