@@ -141,6 +141,9 @@ func (c *client) Call(ctx context.Context, raw []byte) ([]byte, error) {
 	if err := c.WaitForService(ctx); err != nil {
 		return nil, err
 	}
+	if err := ctx.Err(); err != nil { // a request that nobody waits for must have no effect
+		return nil, fmt.Errorf("rclgo: service %s: %w", c.name, err)
+	}
 	done, err := c.begin()
 	if err != nil {
 		return nil, err

@@ -164,8 +164,9 @@ type subscription struct {
 	box       *inbox.Box[message]
 	malformed atomic.Uint64
 
-	mu     sync.Mutex
+	mu     sync.Mutex // held while sub is asked, not while Close waits: a callback may ask too
 	closed bool
+	once   sync.Once
 }
 
 type message struct {
@@ -233,13 +234,14 @@ func (s *subscription) Dropped() uint64   { return s.box.Dropped() }
 func (s *subscription) Malformed() uint64 { return s.malformed.Load() }
 
 func (s *subscription) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil
-	}
-	s.closed = true
-	s.wait.stop()
-	s.box.Close()
-	return s.node.unmake(s, func() error { return errors.Join(s.wait.set.Close(), s.sub.Close()) })
+	var err error
+	s.once.Do(func() {
+		s.mu.Lock()
+		s.closed = true
+		s.mu.Unlock()
+		s.wait.stop()
+		s.box.Close()
+		err = s.node.unmake(s, func() error { return errors.Join(s.wait.set.Close(), s.sub.Close()) })
+	})
+	return err
 }
