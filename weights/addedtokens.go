@@ -69,7 +69,7 @@ type addedTokens struct {
 	mask string             // text of the mask token
 }
 
-// readAddedTokens reads the files there are and appends their names to c.files.
+// readAddedTokens reads the files there are.
 func (c *checkpoint) readAddedTokens() error {
 	c.added = addedTokens{ids: map[string][]claim{}}
 	add := func(where, text string, id int64) {
@@ -97,7 +97,7 @@ func (c *checkpoint) readAddedTokens() error {
 			return err
 		}
 		if found {
-			c.files = append(c.files, file.name)
+			c.reads(file.name)
 		}
 	}
 	for text, id := range plain {

@@ -69,10 +69,24 @@ type checkpoint struct {
 	config  config
 	images  preprocessor
 	added   addedTokens
-	files   []string // that were read
+	files   []sourceFile
 	// statistics is the bundle's dataset_statistics.json.
 	statistics []byte
 	closers    []io.Closer
+}
+
+// sourceFile is one that an export reads.
+type sourceFile struct {
+	folder *folder
+	name   string
+	label  string // in the manifest
+}
+
+// reads notes that files of the checkpoint are read.
+func (c *checkpoint) reads(names ...string) {
+	for _, name := range names {
+		c.files = append(c.files, sourceFile{c.folder, name, name})
+	}
 }
 
 const (
@@ -98,7 +112,7 @@ func openCheckpoint(dir string) (_ *checkpoint, err error) {
 	if err := readJSON(c.folder, preprocessorFile, &c.images); err != nil {
 		return nil, err
 	}
-	c.files = []string{configFile, preprocessorFile}
+	c.reads(configFile, preprocessorFile)
 	if err := c.readAddedTokens(); err != nil {
 		return nil, err
 	}
@@ -118,11 +132,37 @@ func openCheckpoint(dir string) (_ *checkpoint, err error) {
 	return c, c.take(proprio, proprioPrefix)
 }
 
+// merge opens the LoRA adapter in dir and merges it. n is the base model.
+//
+// An adapter inside the checkpoint is refused: openvla-oft's finetune.py keeps
+// it beside the weights it has been merged into, and merging it again would
+// double it.
+func (c *checkpoint) merge(dir string, n *network) (*adapter, int, error) {
+	if inside, err := within(c.folder.dir, dir); err != nil {
+		return nil, 0, err
+	} else if inside {
+		return nil, 0, fmt.Errorf("%w %s lies in the checkpoint, whose weights hold it already; export without it, or give its base model as the checkpoint", ErrLoRA, dir)
+	}
+	a, err := openAdapter(dir)
+	if err != nil {
+		return nil, 0, err
+	}
+	c.closers = append(c.closers, a)
+	for _, name := range []string{adapterConfigFile, adapterFile} {
+		c.files = append(c.files, sourceFile{a.folder, name, "lora/" + name})
+	}
+	modules, err := a.merge(c.tensors, n.inventory())
+	if err != nil {
+		return nil, 0, fmt.Errorf("adapter %s: %w", dir, err)
+	}
+	return a, modules, nil
+}
+
 // take adds the tensors of r with prefix put before their names, and closes r
 // with the checkpoint.
 func (c *checkpoint) take(r *safetensors.Reader, prefix string) error {
 	c.closers = append(c.closers, r)
-	c.files = append(c.files, r.Files()...)
+	c.reads(r.Files()...)
 	for _, name := range r.Names() {
 		t, _ := r.Tensor(name)
 		if have, ok := c.tensors[prefix+name]; ok {

@@ -61,6 +61,13 @@ func prepare(o Options) (*job, error) {
 	if j.network, err = c.network(len(o.Cameras), o.Chunk*len(o.ActionDims)); err == nil {
 		j.manifest, err = o.manifest(c, j.network)
 	}
+	if err == nil && o.LoRA != "" {
+		var a *adapter
+		var modules int
+		if a, modules, err = c.merge(o.LoRA, j.network); err == nil {
+			j.manifest.Source.Options["lora"] = fmt.Sprintf("%d modules, r %d, lora_alpha %g, scale %g", modules, a.config.Rank, a.config.Alpha, a.config.scale())
+		}
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("export %s: %w", o.Checkpoint, err), c.Close())
 	}
@@ -69,9 +76,8 @@ func prepare(o Options) (*job, error) {
 
 func (j *job) export(ctx context.Context, o Options) error {
 	work := &meter{ctx: ctx, report: o.Progress, total: j.network.storeBytes()}
-	sources := j.checkpoint.folder
-	for _, name := range j.checkpoint.files {
-		info, err := sources.Stat(name)
+	for _, f := range j.checkpoint.files {
+		info, err := f.folder.Stat(f.name)
 		if err != nil {
 			return err
 		}
@@ -84,13 +90,13 @@ func (j *job) export(ctx context.Context, o Options) error {
 			m.Files[name] = hexSum(sha256.Sum256(raw))
 			return os.WriteFile(filepath.Join(dir, name), raw, 0o644)
 		}
-		for _, name := range j.checkpoint.files {
+		for _, f := range j.checkpoint.files {
 			var err error
-			if m.Source.Files[name], err = hashFile(sources, name, work.reader); err != nil {
+			if m.Source.Files[f.label], err = hashFile(f.folder, f.name, work.reader); err != nil {
 				return err
 			}
 		}
-		tokenizer, err := readFile(sources, bundle.TokenizerFile, maxTokenizer)
+		tokenizer, err := readFile(j.checkpoint.folder, bundle.TokenizerFile, maxTokenizer)
 		if err != nil {
 			return err
 		}

@@ -47,6 +47,22 @@ func openFolder(dir string) (*folder, error) {
 	return f, err
 }
 
+// within reports whether the directory inner lies in outer or is outer.
+func within(outer, inner string) (bool, error) {
+	var paths [2]string
+	for i, dir := range []string{outer, inner} {
+		resolved, err := filepath.EvalSymlinks(dir)
+		if err != nil {
+			return false, err
+		}
+		if paths[i], err = filepath.Abs(resolved); err != nil {
+			return false, err
+		}
+	}
+	relative, err := filepath.Rel(paths[0], paths[1])
+	return err == nil && filepath.IsLocal(relative), nil
+}
+
 func (f *folder) Close() error { return f.root.Close() }
 
 // Stat implements fs.StatFS.

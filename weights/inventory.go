@@ -75,6 +75,7 @@ type diskTensor struct {
 	shape       []int64
 	dtype, file string
 	bytes       int64
+	rank        int64 // of the LoRA that is merged into it, else 0
 	read        func(dst []float32, first int64) error
 }
 

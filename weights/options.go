@@ -23,6 +23,9 @@ type Options struct {
 	// Checkpoint is the directory to read, Out the bundle directory to make; it
 	// must not exist.
 	Checkpoint, Out string
+	// LoRA is the directory of a PEFT adapter to merge, empty for none. The
+	// checkpoint is then its base: the fine-tune's merged weights hold it already.
+	LoRA string
 	// Name of the policy; empty for the name of the checkpoint directory.
 	Name string
 	// Exporter is recorded in the manifest: the program and its version.
@@ -121,7 +124,7 @@ func (o *Options) manifest(c *checkpoint, n *network) (bundle.Manifest, error) {
 	if err != nil {
 		return bundle.Manifest{}, err
 	}
-	c.files = append(c.files, bundle.TokenizerFile)
+	c.reads(bundle.TokenizerFile)
 	if int64(pieces) > n.tokens.base {
 		return bundle.Manifest{}, fmt.Errorf("%w: %s has %d pieces, the model's vocabulary %d", ErrConfig, bundle.TokenizerFile, pieces, n.tokens.base)
 	}

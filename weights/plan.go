@@ -11,7 +11,7 @@ import (
 type Plan struct {
 	// Manifest is the bundle's, without the hashes of files.
 	Manifest bundle.Manifest
-	// Files are those of the checkpoint that are read, by name.
+	// Files that are read, by name; the adapter's are under lora/.
 	Files []string
 	// Tensors of the checkpoint, in the order in which they are written.
 	Tensors []PlannedTensor
@@ -30,6 +30,8 @@ type PlannedTensor struct {
 	Form string
 	// Stored is its shape in the graph, nil where it is dead.
 	Stored []int64
+	// Rank of the LoRA adapter that is merged into it, 0 for none.
+	Rank int64
 	// Bytes it has in the checkpoint and in the graph.
 	Bytes, StoredBytes int64
 }
@@ -48,11 +50,14 @@ func MakePlan(o Options) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Manifest: j.manifest, Files: j.checkpoint.files, StoreBytes: j.network.storeBytes()}
+	p := &Plan{Manifest: j.manifest, StoreBytes: j.network.storeBytes()}
+	for _, f := range j.checkpoint.files {
+		p.Files = append(p.Files, f.label)
+	}
 	for _, e := range j.network.inventory() {
 		t := j.checkpoint.tensors[e.name]
 		planned := PlannedTensor{
-			Name: e.name, File: t.file, DType: t.dtype, Shape: t.shape, Form: formNames[e.as], Bytes: t.bytes,
+			Name: e.name, File: t.file, DType: t.dtype, Shape: t.shape, Form: formNames[e.as], Rank: t.rank, Bytes: t.bytes,
 		}
 		if e.as != dead {
 			_, _, planned.Stored = e.stored(j.network.tokens)

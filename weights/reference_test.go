@@ -26,6 +26,7 @@ type sample struct {
 	args        []string // of train/make_random.py
 	trained     string   // instead: the checkpoint's directory
 	cases       []sampleCase
+	lora        *loraSample
 	dir         string // of the checkpoint
 	results     string // directory of the reference's files
 }
@@ -33,6 +34,14 @@ type sample struct {
 type sampleCase struct {
 	batch, prompt int
 	mutations     []string
+}
+
+// loraSample is a random adapter, made for the sample.
+type loraSample struct {
+	Rank   int     `json:"r"`
+	Alpha  float64 `json:"alpha"`
+	RSLoRA bool    `json:"rslora"`
+	DType  string  `json:"dtype"`
 }
 
 // mutations are the deliberate faults of the reference (train/ddvla/model.py)
@@ -55,6 +64,7 @@ func samples() []sample {
 			name: "three images", images: 3, chunk: 3, dims: 7, proprio: 5,
 			args:  []string{"--seed", "1", "--dtype", "bf16", "--shards", "3", "--images", "3", "--registers", "4", "--logit-std", "1.5"},
 			cases: []sampleCase{{3, 7, mutations()}, {1, 12, mutations()}, {1, 2, nil}},
+			lora:  &loraSample{Rank: 5, Alpha: 8, DType: "bf16"},
 		},
 		{
 			name: "one image", images: 1, chunk: 5, dims: 3, proprio: 4,
@@ -63,6 +73,7 @@ func samples() []sample {
 				"--dino-dim", "30", "--dino-heads", "5", "--dino-depth", "4", "--dino-mlp", "22", "--registers", "5",
 				"--siglip-dim", "21", "--siglip-heads", "3", "--siglip-depth", "3", "--siglip-mlp", "50", "--logit-std", "1.5"},
 			cases: []sampleCase{{1, 5, mutations("image_order")}, {3, 9, mutations("image_order")}},
+			lora:  &loraSample{Rank: 3, Alpha: 2.5, RSLoRA: true, DType: "f32"},
 		},
 		{
 			name: "no proprio", images: 2, chunk: 1, dims: 1, proprio: 0,
@@ -113,6 +124,7 @@ func references(t testing.TB) []sample {
 			Images  int              `json:"images"`
 			Slots   int              `json:"slots"`
 			Cases   []map[string]any `json:"cases"`
+			LoRA    *loraSample      `json:"lora"`
 		}
 		var jobs []job
 		list := samples()
@@ -123,7 +135,7 @@ func references(t testing.TB) []sample {
 			if s.trained != "" {
 				s.dir = s.trained
 			}
-			j := job{Dir: s.results, Args: s.args, Trained: s.trained, Images: s.images, Slots: s.chunk * s.dims}
+			j := job{Dir: s.results, Args: s.args, Trained: s.trained, Images: s.images, Slots: s.chunk * s.dims, LoRA: s.lora}
 			for _, c := range s.cases {
 				j.Cases = append(j.Cases, map[string]any{"batch": c.batch, "prompt": c.prompt, "mutations": append([]string{}, c.mutations...)})
 			}
@@ -163,7 +175,11 @@ func (s *sample) options(out string) Options {
 
 func (s *sample) export(t testing.TB) *bundle.Bundle {
 	t.Helper()
-	o := s.options(filepath.Join(t.TempDir(), "bundle"))
+	return exported(t, s.options(filepath.Join(t.TempDir(), "bundle")))
+}
+
+func exported(t testing.TB, o Options) *bundle.Bundle {
+	t.Helper()
 	if err := Export(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +195,12 @@ type reference map[string][]float32
 
 func (s *sample) reference(t *testing.T, number int) reference {
 	t.Helper()
-	r, err := safetensors.Open(os.DirFS(s.results), fmt.Sprintf("case-%d.safetensors", number))
+	return s.load(t, fmt.Sprintf("case-%d.safetensors", number))
+}
+
+func (s *sample) load(t *testing.T, file string) reference {
+	t.Helper()
+	r, err := safetensors.Open(os.DirFS(s.results), file)
 	if err != nil {
 		t.Fatal(err)
 	}

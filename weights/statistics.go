@@ -53,7 +53,7 @@ func (c *checkpoint) readStatistics(o *Options) (key string, set dataset, err er
 		if err := json.Unmarshal(c.statistics, &sets); err != nil {
 			return "", set, fmt.Errorf("%s: %w", bundle.StatisticsFile, err)
 		}
-		c.files = append(c.files, bundle.StatisticsFile)
+		c.reads(bundle.StatisticsFile)
 	case errors.Is(err, fs.ErrNotExist) && len(inConfig) > 0:
 		sets, c.statistics, where = inConfig, c.config.NormStats, configFile+" norm_stats"
 	default:

@@ -23,6 +23,7 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 		"Turns a checkpoint in the published OpenVLA-OFT layout into a policy bundle.")
 	flags.StringVar(&o.Checkpoint, "checkpoint", "", "checkpoint `directory`: safetensors, config.json, tokenizer.model, dataset_statistics.json")
 	flags.StringVar(&o.Out, "out", "", "bundle `directory` to make; it must not exist")
+	flags.StringVar(&o.LoRA, "lora", "", "`directory` of a PEFT LoRA adapter to merge into the checkpoint, which must be its base")
 	plan := flags.Bool("plan", false, "print what would be done, tensor by tensor, and write nothing")
 	flags.Float64Var(&o.ActionRate, "action-rate", 0, "rate of a chunk's rows in `Hz`; mandatory")
 	flags.StringVar(&o.Name, "name", "", "`name` of the policy (default the checkpoint directory's)")
@@ -88,7 +89,11 @@ func printPlan(w io.Writer, p *weights.Plan) error {
 			read += t.Bytes
 			written += t.StoredBytes
 		}
-		fmt.Fprintf(table, "%s\t%s\t%v\t%s\t%s\t%d\n", t.Name, t.DType, t.Shape, t.Form, inGraph, t.StoredBytes)
+		form := t.Form
+		if t.Rank > 0 && !t.Dead() {
+			form += fmt.Sprintf(" + LoRA %d", t.Rank)
+		}
+		fmt.Fprintf(table, "%s\t%s\t%v\t%s\t%s\t%d\n", t.Name, t.DType, t.Shape, form, inGraph, t.StoredBytes)
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -100,6 +105,9 @@ func printPlan(w io.Writer, p *weights.Plan) error {
 	fmt.Fprintf(w, "policy %q: %d cameras of %d pixels, chunks of %d x %d at %g Hz, %s attention, mask token %d, statistics of %q (%s)\n",
 		m.Name, len(m.Cameras), m.Model.ImageSize, m.Action.Chunk, len(m.Action.Dims), m.Action.Rate, m.Model.Attention, m.Tokens.Mask,
 		m.Action.UnnormKey, m.Action.Normalization)
+	if lora := m.Source.Options["lora"]; lora != "" {
+		fmt.Fprintf(w, "LoRA merged in float32: %s\n", lora)
+	}
 	fmt.Fprintf(w, "read: %s\n", strings.Join(p.Files, " "))
 	_, err := fmt.Fprintln(w, "nothing was written; leave out --plan to export")
 	return err

@@ -6,6 +6,10 @@ jobs.json is a list of {"dir", "args" of make_random.py, "cases": [{"batch", "pr
 without args the checkpoint is "trained", a directory, for "images" and "slots". Each case becomes
 DIR/case-N.safetensors: the inputs, the logits, and the logits of each mutation, all float32 (the
 integers among them are exact).
+
+A job with "lora": {"r", "alpha", "rslora", "dtype"} makes a random adapter in DIR-adapter as PEFT
+saves it, and DIR/lora.safetensors with the logits of the network that applies it beside its layers,
+without merging: every linear layer but the proprio projector's, the patch convolutions and lm_head.
 """
 
 import contextlib
@@ -17,9 +21,96 @@ import sys
 sys.path.insert(0, sys.argv[1])
 
 import torch  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
 
 import make_random  # noqa: E402
 from ddvla import checkpoint, model  # noqa: E402
+
+LORA_MUTATIONS = {
+    "alpha": "the scale is alpha/r twice over",
+    "rslora": "the scale is alpha/sqrt(r) instead of alpha/r, or the other way round",
+    "no_conv": "the patch convolutions go without",
+    "no_head": "lm_head goes without",
+    "no_llama": "the layers of the Llama go without",
+    "no_vision": "the linear layers of the towers and the projector go without",
+}
+
+
+def adapted(net):
+    """The modules that PEFT 0.11 wraps with target_modules "all-linear" and the suffix rule."""
+    for name, module in net.named_modules():
+        linear = isinstance(module, (torch.nn.Linear, torch.nn.Conv2d))
+        if linear and not name.startswith("proprio_projector"):
+            yield name, module
+
+
+def make_adapter(net, directory, job):
+    generator = torch.Generator().manual_seed(99)
+    tensors, rank = {}, job["r"]
+    for name, module in adapted(net):
+        out, *inputs = module.weight.shape
+        a = torch.randn(rank, *inputs, generator=generator) * module.weight[0].numel() ** -0.5
+        b = torch.randn(out, rank, *[1] * (len(inputs) - 1), generator=generator) * 0.15
+        dtype = make_random.DTYPES[job["dtype"]]
+        tensors[name] = (a.to(dtype), b.to(dtype))
+    os.makedirs(directory)
+    pairs = [(f"base_model.model.{n}.lora_{part}.weight", t) for n, ab in tensors.items() for part, t in zip("AB", ab)]
+    checkpoint.write_safetensors(os.path.join(directory, "adapter_model.safetensors"), dict(pairs))
+    leaves = sorted({name.rsplit(".", 1)[-1] for name in tensors})
+    config = {
+        "peft_type": "LORA", "r": rank, "lora_alpha": job["alpha"], "use_rslora": job["rslora"], "use_dora": False,
+        "target_modules": leaves, "bias": "none", "fan_in_fan_out": False, "init_lora_weights": "gaussian",
+        "modules_to_save": None, "rank_pattern": {}, "alpha_pattern": {}, "lora_dropout": 0.0, "layers_to_transform": None,
+        "base_model_name_or_path": "base", "inference_mode": True, "task_type": None,
+    }  # fmt: skip
+    checkpoint.write_json(os.path.join(directory, "adapter_config.json"), config)
+    return {name: (a.float(), b.float()) for name, (a, b) in tensors.items()}
+
+
+@contextlib.contextmanager
+def applied(net, tensors, job, mutation=None):
+    """Runs the network with scale * B(A(x)) added to the outputs of its layers."""
+    root = job["rslora"] != (mutation == "rslora")
+    scale = job["alpha"] / (job["r"] ** 0.5 if root else job["r"]) * (2 if mutation == "alpha" else 1)
+    undo, hidden = [], {}
+
+    def linear(a, b):
+        return lambda module, inputs, output: output + scale * F.linear(F.linear(inputs[0], a), b)
+
+    def patches(a, b):
+        def forward(module, inputs, output):
+            pixels = inputs[0].permute(0, 3, 1, 2)
+            added = F.conv2d(F.conv2d(pixels, a, stride=module.patch), b)
+            return output + scale * added.flatten(2).transpose(1, 2)
+
+        return forward
+
+    for name, module in adapted(net):
+        group = "llama" if name.startswith("language_model") else "vision"
+        if isinstance(module, torch.nn.Conv2d):
+            # PatchEmbed multiplies with the kernel and never calls the convolution.
+            if mutation != "no_conv":
+                undo.append(net.get_submodule(name.rsplit(".", 1)[0]).register_forward_hook(patches(*tensors[name])))
+        elif name != "language_model.lm_head" and mutation != "no_" + group:
+            undo.append(module.register_forward_hook(linear(*tensors[name])))
+    norm = net.language_model.model.norm
+    undo.append(norm.register_forward_hook(lambda module, inputs, output: hidden.update(last=output)))
+
+    def logits(*inputs):
+        plain = net.logits(*inputs)
+        if mutation == "no_head":
+            return plain
+        a, b = tensors["language_model.lm_head"]
+        sizes = net.sizes
+        rows = b[sizes.vocab - model.BINS : sizes.vocab].flip(0)
+        return plain + scale * F.linear(F.linear(hidden["last"], a), rows)
+
+    try:
+        yield logits
+    finally:
+        for handle in undo:
+            handle.remove()
+
 
 torch.set_num_threads(1)
 for job in json.load(sys.stdin):
@@ -40,3 +131,11 @@ for job in json.load(sys.stdin):
         for mutation in case["mutations"]:
             tensors["logits." + mutation] = net.logits(*inputs, mutate=mutation)
         checkpoint.write_safetensors(os.path.join(job["dir"], f"case-{number}.safetensors"), tensors)
+    if job["lora"]:
+        tensors = make_adapter(net, job["dir"] + "-adapter", job["lora"])
+        inputs = make_random.observation(net.sizes, 200, 2, 6)
+        results = {name: tensor.float() for name, tensor in zip(names, inputs)}
+        for mutation in [None, *LORA_MUTATIONS]:
+            with applied(net, tensors, job["lora"], mutation) as logits:
+                results["logits" + ("." + mutation if mutation else "")] = logits(*inputs)
+        checkpoint.write_safetensors(os.path.join(job["dir"], "lora.safetensors"), results)
