@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/ddvla/ddvla/policy/bundle"
 	"github.com/ddvla/ddvla/weights/safetensors"
 )
 
@@ -50,6 +51,9 @@ type config struct {
 	} `json:"text_config"`
 	// NormStats is what other checkpoints have as dataset_statistics.json.
 	NormStats json.RawMessage `json:"norm_stats"`
+	// Attention is our own key: the kind that a model was trained with where it
+	// is not openvla-oft's.
+	Attention *bundle.Attention `json:"attention"`
 }
 
 // preprocessor is what is read of preprocessor_config.json: mean and standard
@@ -184,8 +188,21 @@ func (c *checkpoint) Close() error {
 }
 
 // network derives the architecture: widths and depths from tensor shapes, the
-// rest from the configuration.
-func (c *checkpoint) network(images, slots int) (*network, error) {
+// rest from the configuration. An empty attention is what config.json says, or
+// bidirectional.
+func (c *checkpoint) network(images, slots int, attention bundle.Attention) (*network, error) {
+	said := value(c.config.Attention, bundle.Bidirectional)
+	switch said {
+	case bundle.Bidirectional, bundle.Prefix, bundle.Causal:
+	default:
+		return nil, fmt.Errorf("%w: %s attention is %q, must be bidirectional, prefix or causal", ErrConfig, configFile, said)
+	}
+	switch {
+	case attention == "":
+		attention = said
+	case c.config.Attention != nil && attention != said:
+		return nil, fmt.Errorf("%w attention is %s, but %s says that the model was trained with %s", ErrOption, attention, configFile, said)
+	}
 	dino, err := dinov2(c.tensors, &c.config)
 	if err != nil {
 		return nil, err
@@ -218,7 +235,7 @@ func (c *checkpoint) network(images, slots int) (*network, error) {
 		return nil, err
 	}
 	n := &network{
-		dino: dino, siglip: sig, llama: model, tokens: tokens, images: images, slots: slots,
+		dino: dino, siglip: sig, llama: model, tokens: tokens, images: images, slots: slots, attention: attention,
 		projector: &projector{vision: dino.dim + sig.dim, inner: c.tensors.dim("projector.fc1.weight", 0), hidden: model.hidden},
 	}
 	if c.tensors.has(proprioPrefix + "fc1.weight") {

@@ -64,12 +64,16 @@ func TestFusedGraphEqualsGoDecoderOverStepGraph(t *testing.T) {
 	runtime := openRuntime(t)
 	all := references(t)
 	for _, run := range []struct {
-		sample  int
-		decodes int // of each preset
-	}{{0, 26}, {2, 5}, {3, 1}} {
+		sample    int
+		attention bundle.Attention
+		decodes   int // of each preset
+	}{
+		{0, bundle.Bidirectional, 20}, {2, bundle.Bidirectional, 5}, {3, bundle.Bidirectional, 1},
+		{0, bundle.Prefix, 6}, {0, bundle.Causal, 6}, {2, bundle.Prefix, 2}, {2, bundle.Causal, 2},
+	} {
 		s := all[run.sample]
-		t.Run(s.name, func(t *testing.T) {
-			b := s.export(t)
+		t.Run(s.name+" "+string(run.attention), func(t *testing.T) {
+			b := s.exportKind(t, run.attention)
 			fused, step := loaded(t, runtime, b)
 			m := &b.Manifest
 			rng := rand.New(rand.NewPCG(uint64(run.sample), 5))

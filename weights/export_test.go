@@ -257,6 +257,12 @@ func TestExportRefuses(t *testing.T) {
 		{"action-rate is 0 Hz", ErrOption, option(func(o *Options) { o.ActionRate = 0 })},
 		{"checkpoint is not given", ErrOption, option(func(o *Options) { o.Checkpoint = "" })},
 		{"out is not given", ErrOption, option(func(o *Options) { o.Out = "" })},
+		{"attention is \"both\"", ErrOption, option(func(o *Options) { o.Attention = "both" })},
+		{"attention is causal, but config.json says that the model was trained with prefix", ErrOption, func(t *testing.T, dir string, o *Options) {
+			edit(t, filepath.Join(dir, configFile), map[string]any{"attention": "prefix"})
+			o.Attention = bundle.Causal
+		}},
+		{"config.json attention is \"some\"", ErrConfig, config("attention", "some")},
 		{"cameras is empty", ErrOption, option(func(o *Options) { o.Cameras = nil })},
 		{"chunk is 0", ErrOption, option(func(o *Options) { o.Chunk = 0 })},
 		{"action-dims is empty", ErrOption, option(func(o *Options) { o.ActionDims = nil })},
@@ -401,7 +407,7 @@ func FuzzConfig(f *testing.F) {
 		} {
 			c.tensors[name] = diskTensor{shape: shape}
 		}
-		if _, err := c.network(1, 4); err == nil {
+		if _, err := c.network(1, 4, ""); err == nil {
 			t.Fatal("a network without most of its tensors was accepted")
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/ddvla/ddvla/policy/bundle"
 	"pgregory.net/rapid"
 )
 
@@ -36,7 +37,7 @@ func openVLA() *network {
 			rows: 32064, hidden: 4096, layers: 32, heads: 32, intermediate: 11008, epsilon: 1e-6, ropeTheta: 10000, maxPositions: 2048,
 		},
 		tokens: tokenIDs{base: 32000, bins: 256, mask: 32001, stop: 2, pad: 32000},
-		images: 3, slots: 350,
+		images: 3, slots: 350, attention: bundle.Bidirectional,
 	}
 }
 
@@ -90,7 +91,7 @@ func TestArchitectureOfOpenVLA(t *testing.T) {
 	if err := json.Unmarshal([]byte(images), &c.images); err != nil {
 		t.Fatal(err)
 	}
-	got, err := c.network(3, 350)
+	got, err := c.network(3, 350, "")
 	if err != nil {
 		t.Fatal(err)
 	}

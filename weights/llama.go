@@ -16,8 +16,10 @@ const (
 	sinName    = "rope.sin"
 )
 
-// llama is Llama 2 without its causal mask: every token attends to every token
-// that is no padding (the attention of openvla-oft's fork of transformers).
+// llama is Llama 2. Which tokens see which is for its caller: all that are no
+// padding see each other in openvla-oft's fork of transformers (logits); prefix
+// and block are for the kinds in which what stands before the action tokens does
+// not see them.
 type llama struct {
 	rows         int // of embed_tokens and lm_head, padding rows included
 	hidden       int
@@ -83,26 +85,83 @@ func (l *llama) writeRope(store *onnx.Store) error {
 	return store.Add(sinName, dims, sin)
 }
 
+// keyValue is what other tokens attend to in one layer: [B, heads, tokens, size].
+type keyValue struct{ key, value onnx.Value }
+
 // logits runs the layers over x [B, S, hidden] and returns the action head's
 // logits [B, L, K] at the rows of s. In the last layer only those rows are
 // computed; all tokens are still attended to.
 func (l *llama) logits(g *onnx.Graph, x onnx.Value, s *sequence) onnx.Value {
 	for i := range l.layers {
 		at := g.Scope(fmt.Sprint(i))
-		p := fmt.Sprintf("%s%d.", layersName, i)
-		normed := l.norm(at, x, p+"input_layernorm.weight")
+		normed := l.norm(at, x, layerName(i)+"input_layernorm.weight")
 		queries, cos, sin := normed, s.cos, s.sin
 		if i == l.layers-1 {
 			x, queries = at.GatherND(x, s.rows, 1), at.GatherND(normed, s.rows, 1)
 			cos, sin = s.rowCos, s.rowSin
 		}
-		q := rotate(at, l.split(at, linearOp(at, queries, p+"self_attn.q_proj", false)), cos, sin, l.headSize())
-		k := rotate(at, l.split(at, linearOp(at, normed, p+"self_attn.k_proj", false)), s.cos, s.sin, l.headSize())
-		v := l.split(at, linearOp(at, normed, p+"self_attn.v_proj", false))
-		mixed := attend(at.Scope("attention"), q, k, v, s.bias, l.heads, l.headSize())
-		x = at.Add(x, linearOp(at, mixed, p+"self_attn.o_proj", false))
-		x = at.Add(x, l.mlp(at.Scope("mlp"), l.norm(at, x, p+"post_attention_layernorm.weight"), p+"mlp."))
+		x = l.layer(at, i, x, queries, cos, sin, s.bias, l.keyValue(at, i, normed, s.cos, s.sin))
 	}
+	return l.head(g, x)
+}
+
+// prefix runs the layers over tokens x that do not see the action block, and
+// returns what the block attends to in each layer.
+func (l *llama) prefix(g *onnx.Graph, x onnx.Value, s *sequence) []keyValue {
+	seen := make([]keyValue, l.layers)
+	for i := range seen {
+		at := g.Scope(fmt.Sprint(i))
+		normed := l.norm(at, x, layerName(i)+"input_layernorm.weight")
+		seen[i] = l.keyValue(at, i, normed, s.cos, s.sin)
+		if i < l.layers-1 {
+			x = l.layer(at, i, x, normed, s.cos, s.sin, s.bias, seen[i])
+		}
+	}
+	return seen
+}
+
+// block runs the layers over the action block x [B, tokens, hidden], which sees
+// the prefix and itself as far as b allows, and returns the logits [B, L, K] of
+// its first L tokens.
+func (l *llama) block(g *onnx.Graph, x onnx.Value, b *actionBlock, slots int) onnx.Value {
+	for i := range l.layers {
+		at := g.Scope(fmt.Sprint(i))
+		normed := l.norm(at, x, layerName(i)+"input_layernorm.weight")
+		queries, cos, sin := normed, b.cos, b.sin
+		if i == l.layers-1 && b.tokens > slots {
+			rows := func(v onnx.Value, axis int64) onnx.Value {
+				return at.Slice(v, at.Ints(0), at.Ints(int64(slots)), axis)
+			}
+			x, queries, cos, sin = rows(x, 1), rows(normed, 1), rows(b.cos, 2), rows(b.sin, 2)
+		}
+		own := l.keyValue(at, i, normed, b.cos, b.sin)
+		all := keyValue{at.Concat(2, b.prefix[i].key, own.key), at.Concat(2, b.prefix[i].value, own.value)}
+		x = l.layer(at, i, x, queries, cos, sin, b.bias, all)
+	}
+	return l.head(g, x)
+}
+
+func layerName(i int) string { return fmt.Sprintf("%s%d.", layersName, i) }
+
+// keyValue is what a layer lets others attend to of its normalised input.
+func (l *llama) keyValue(g *onnx.Graph, layer int, normed, cos, sin onnx.Value) keyValue {
+	p := layerName(layer) + "self_attn."
+	return keyValue{
+		rotate(g, l.split(g, linearOp(g, normed, p+"k_proj", false)), cos, sin, l.headSize()),
+		l.split(g, linearOp(g, normed, p+"v_proj", false)),
+	}
+}
+
+// layer is the rest of a layer for the rows x, whose normalised form is queries.
+func (l *llama) layer(g *onnx.Graph, layer int, x, queries, cos, sin, bias onnx.Value, seen keyValue) onnx.Value {
+	p := layerName(layer)
+	q := rotate(g, l.split(g, linearOp(g, queries, p+"self_attn.q_proj", false)), cos, sin, l.headSize())
+	mixed := attend(g.Scope("attention"), q, seen.key, seen.value, bias, l.heads, l.headSize())
+	x = g.Add(x, linearOp(g, mixed, p+"self_attn.o_proj", false))
+	return g.Add(x, l.mlp(g.Scope("mlp"), l.norm(g, x, p+"post_attention_layernorm.weight"), p+"mlp."))
+}
+
+func (l *llama) head(g *onnx.Graph, x onnx.Value) onnx.Value {
 	g = g.Scope("head")
 	return g.MatMul(l.norm(g, x, finalNorm), g.Weight(headName))
 }

@@ -44,6 +44,10 @@ type Options struct {
 	// ProprioDims are the entries of the robot state; not looked at when the
 	// checkpoint has no proprio projector.
 	ProprioDims []bundle.ProprioDim
+	// Attention is how the model was trained; empty for what config.json says
+	// (key attention), or bidirectional, as all published fine-tunes of
+	// openvla-oft are. A wrong one gives wrong chunks that look like right ones.
+	Attention bundle.Attention
 	// UnnormKey is the data set in dataset_statistics.json; empty for the only
 	// one.
 	UnnormKey string
@@ -103,6 +107,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("%w cameras is empty", ErrOption)
 	case o.Chunk < 1:
 		return fmt.Errorf("%w chunk is %d, must be at least 1", ErrOption, o.Chunk)
+	case !slices.Contains([]bundle.Attention{"", bundle.Bidirectional, bundle.Prefix, bundle.Causal}, o.Attention):
+		return fmt.Errorf("%w attention is %q, must be bidirectional, prefix or causal", ErrOption, o.Attention)
 	case len(o.ActionDims) == 0:
 		return fmt.Errorf("%w action-dims is empty", ErrOption)
 	case !slices.Contains(decode.Presets(), decode.Preset(o.Decode.Preset)):
@@ -134,7 +140,7 @@ func (o *Options) manifest(c *checkpoint, n *network) (bundle.Manifest, error) {
 		Model: bundle.Model{
 			Hidden: n.llama.hidden, Layers: n.llama.layers, Heads: n.llama.heads,
 			ImageSize: n.dino.image, PatchesPerImage: n.dino.patches(), MaxSequence: n.llama.maxPositions,
-			Attention: bundle.Bidirectional, Vocabulary: bundle.ActionVocabulary, Precision: "float32",
+			Attention: n.attention, Vocabulary: bundle.ActionVocabulary, Precision: "float32",
 			ImageNormalization: []bundle.ImageNormalization{{Mean: n.dino.mean, Std: n.dino.std}, {Mean: n.siglip.mean, Std: n.siglip.std}},
 			NormEpsilon:        n.llama.epsilon, RopeTheta: n.llama.ropeTheta, Parameters: n.parameters(),
 		},
@@ -150,7 +156,7 @@ func (o *Options) manifest(c *checkpoint, n *network) (bundle.Manifest, error) {
 		Decode: o.Decode,
 		Source: bundle.Source{Exporter: o.Exporter, Files: map[string]string{}, Options: map[string]string{
 			"action-rate": strconv.FormatFloat(o.ActionRate, 'g', -1, 64), "chunk": strconv.Itoa(o.Chunk),
-			"normalization": string(o.Normalization), "unnorm-key": key,
+			"normalization": string(o.Normalization), "unnorm-key": key, "attention": string(n.attention),
 		}},
 	}
 	if m.Name == "" {

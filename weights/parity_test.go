@@ -3,6 +3,7 @@ package weights
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -47,11 +48,107 @@ func TestLogitsAgreeWithPyTorch(t *testing.T) {
 	}
 }
 
+// kinds are the attention kinds beside the one that all other tests have.
+var kinds = []bundle.Attention{bundle.Prefix, bundle.Causal}
+
+func (s *sample) exportKind(t testing.TB, kind bundle.Attention) *bundle.Bundle {
+	t.Helper()
+	o := s.options(filepath.Join(t.TempDir(), "bundle"))
+	o.Attention = kind
+	b := exported(t, o)
+	if b.Manifest.Model.Attention != kind {
+		t.Errorf("the manifest says %q, want %q", b.Manifest.Model.Attention, kind)
+	}
+	return b
+}
+
+// The graphs of the other attention kinds, which compute the prefix apart, give
+// the logits of the PyTorch network, which runs the whole sequence under a mask;
+// prompts are padded in some rows. The comparison notices another kind's logits
+// and a slot's logits that are read at the slot itself.
+func TestAttentionKindsAgreeWithPyTorch(t *testing.T) {
+	runtime := openRuntime(t)
+	for _, s := range references(t)[:3] {
+		for _, kind := range kinds {
+			t.Run(s.name+" "+string(kind), func(t *testing.T) {
+				b := s.exportKind(t, kind)
+				step, err := runtime.Step(b)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer step.Close()
+				for number, c := range s.cases {
+					want := s.reference(t, number)
+					var got decode.Logits
+					if err := step.Logits(want.observation(&s))(t.Context(), 0, integers(want["tokens"]), &got); err != nil {
+						t.Fatal(err)
+					}
+					d := largestDifference(got.Values, want["logits."+string(kind)])
+					t.Logf("batch %d, prompt %d: %d logits, largest difference %.2g", c.batch, c.prompt, len(got.Values), d)
+					if !(d < 1e-4) {
+						t.Errorf("case %d: logits differ by %g", number, d)
+					}
+					for _, other := range []string{"logits", "logits.prefix", "logits.causal", "logits." + string(kind) + ".no_shift"} {
+						if other == "logits."+string(kind) {
+							continue
+						}
+						if other == "logits" && kind == bundle.Prefix && b.Manifest.Model.Layers == 1 {
+							// The prefix that does not see the block is read by nothing but another layer.
+							continue
+						}
+						if d := largestDifference(got.Values, want[other]); !(d > 1e-2) {
+							t.Errorf("case %d: %s goes unnoticed, difference %g", number, other, d)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// The last prompt token belongs to the block: with prefix attention the first
+// action's logits depend on the last action's token, causally on none but those
+// before.
+func TestLastPromptTokenSeesTheBlock(t *testing.T) {
+	runtime := openRuntime(t)
+	s := references(t)[0]
+	for _, kind := range kinds {
+		step, err := runtime.Step(s.exportKind(t, kind))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer step.Close()
+		o := s.reference(t, 1).observation(&s)
+		slots := s.chunk * s.dims
+		tokens := slices.Repeat([]int64{-1}, slots)
+		var before, after decode.Logits
+		if err := step.Logits(o)(t.Context(), 0, tokens, &before); err != nil {
+			t.Fatal(err)
+		}
+		first := slices.Clone(before.Values[:256])
+		tokens[slots-1] = 9
+		if err := step.Logits(o)(t.Context(), 0, tokens, &after); err != nil {
+			t.Fatal(err)
+		}
+		d := largestDifference(first, after.Values[:256])
+		if kind == bundle.Prefix && !(d > 1e-3) || kind == bundle.Causal && d != 0 {
+			t.Errorf("%s: the first logits change by %g", kind, d)
+		}
+	}
+}
+
 // Pads change nothing: a prompt in a batch with longer ones gives the logits
 // that it gives alone, whatever ids the pads are.
 func TestPadsAreNotSeen(t *testing.T) {
+	runtime := openRuntime(t)
+	for _, kind := range append(kinds, bundle.Bidirectional) {
+		t.Run(string(kind), func(t *testing.T) { padsAreNotSeen(t, runtime, kind) })
+	}
+}
+
+func padsAreNotSeen(t *testing.T, runtime *ort.Runtime, kind bundle.Attention) {
 	s := references(t)[0]
-	step, err := openRuntime(t).Step(s.export(t))
+	step, err := runtime.Step(s.exportKind(t, kind))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,9 +220,11 @@ func TestCheckerAcceptsTheGraphs(t *testing.T) {
 	var paths []string
 	var bundles []*bundle.Bundle
 	for _, s := range references(t)[:3] {
-		b := s.export(t)
-		bundles = append(bundles, b)
-		paths = append(paths, b.Path(bundle.StepFile), b.Path(bundle.GraphFile))
+		for _, kind := range append([]bundle.Attention{bundle.Bidirectional}, kinds...) {
+			b := s.exportKind(t, kind)
+			bundles = append(bundles, b)
+			paths = append(paths, b.Path(bundle.StepFile), b.Path(bundle.GraphFile))
+		}
 	}
 	var reports []struct {
 		Inputs, Outputs, Operators []string
@@ -150,7 +249,7 @@ func TestCheckerAcceptsTheGraphs(t *testing.T) {
 	want = "[images prompt_ids prompt_length known initial initial_confidence masked_after token_temperature choice_temperature " +
 		"committed_bias threshold drop_threshold token_noise choice_noise score commit_confidence mean_window] " +
 		"[bins confidence mean rounds trace_bins trace_confidence]"
-	if got := fmt.Sprint(reports[5].Inputs, reports[5].Outputs); got != want {
+	if got := fmt.Sprint(reports[13].Inputs, reports[13].Outputs); got != want {
 		t.Errorf("fused graph without proprio: %s, want %s", got, want)
 	}
 }

@@ -3,6 +3,7 @@ package weights
 import (
 	"math"
 
+	"github.com/ddvla/ddvla/policy/bundle"
 	"github.com/ddvla/ddvla/weights/onnx"
 )
 
@@ -20,6 +21,7 @@ type network struct {
 	tokens       tokenIDs
 	images       int // N
 	slots        int // L
+	attention    bundle.Attention
 }
 
 func (n *network) inventory() []entry {
@@ -57,14 +59,28 @@ func (n *network) inserted() int {
 }
 
 // sequence is everything of the language model's input that no action token
-// changes; a chunk computes it once. S is the sequence length.
+// changes; a chunk computes it once. S is the sequence length. With attention
+// that keeps the prefix blind to the action tokens, cos, sin and bias are those
+// of the prefix, S its length, and block holds the rest.
 type sequence struct {
 	before         onnx.Value // [B, tokens before the slots, hidden]
 	stop           onnx.Value // [B, 1, hidden]
 	cos, sin       onnx.Value // [B, 1, S, headSize]
 	rows           onnx.Value // [B, L, 1]: where each slot's logits are read
 	rowCos, rowSin onnx.Value // [B, 1, L, headSize]
-	bias           onnx.Value // [B, 1, 1, S]: 0, or -inf at pads
+	bias           onnx.Value // [B, 1, 1 or S, S]: 0, or -inf where it is not seen
+	block          *actionBlock
+}
+
+// actionBlock is the last real prompt token, the slots and the stop: what is
+// computed in every round where nothing before sees it. Causally the last slot
+// and the stop are left out, since no logits are read there or after.
+type actionBlock struct {
+	tokens   int
+	prefix   []keyValue // of each layer
+	last     onnx.Value // [B, 1, hidden]: the last real prompt token
+	cos, sin onnx.Value // [B, 1, tokens, headSize]
+	bias     onnx.Value // [B, 1, 1 or tokens, S + tokens]
 }
 
 // encode computes the sequence from an observation.
@@ -89,8 +105,48 @@ func (n *network) encode(g *onnx.Graph, o observation) *sequence {
 	stop = g.Expand(stop, g.Concat(0, g.ShapeOf(o.promptIDs, 0, 1), g.Ints(1, hidden)))
 
 	s := &sequence{before: g.Concat(1, append(parts, rest)...), stop: stop}
-	n.place(g.Scope("positions"), o, s)
+	if n.attention == bundle.Bidirectional {
+		n.place(g.Scope("positions"), o, s)
+	} else {
+		n.divide(g.Scope("positions"), o, s)
+		s.block.prefix = n.llama.prefix(g.Scope("prefix"), s.before, s)
+	}
 	return s
+}
+
+// divide is place for a prefix that does not see the action block. The last real
+// prompt token belongs to the block; its column in the prefix is seen by no
+// token, as if it were a pad.
+func (n *network) divide(g *onnx.Graph, o observation, s *sequence) {
+	b := &actionBlock{tokens: n.slots + 2}
+	if n.attention == bundle.Causal {
+		b.tokens = n.slots
+	}
+	s.block = b
+	inserted := int64(n.inserted())
+	last := g.Add(g.Unsqueeze(o.promptLength, 1), g.Int(inserted-1))              // [B, 1], its column and position
+	length := g.Squeeze(g.Add(g.ShapeOf(o.promptIDs, 1, 2), g.Ints(inserted)), 0) // S
+	column := g.Range(g.Int(0), length, g.Int(1))                                 // [S]
+	s.cos = g.Unsqueeze(g.Gather(g.Weight(cosName), column, 0), 0, 1)
+	s.sin = g.Unsqueeze(g.Gather(g.Weight(sinName), column, 0), 0, 1)
+	own := counting(g, b.tokens)
+	position := g.Add(last, own) // [B, tokens]
+	b.cos = g.Unsqueeze(g.Gather(g.Weight(cosName), position, 0), 1)
+	b.sin = g.Unsqueeze(g.Gather(g.Weight(sinName), position, 0), 1)
+	b.last = g.GatherND(s.before, g.Unsqueeze(last, 2), 1)
+
+	unseen := g.Unsqueeze(g.GreaterOrEqual(column, last), 1, 2) // [B, 1, 1, S]
+	all := g.Range(g.Int(0), g.Add(length, g.Int(int64(b.tokens))), g.Int(1))
+	blockUnseen := g.And(g.GreaterOrEqual(all, last), g.Less(all, length))
+	blockUnseen = g.Unsqueeze(blockUnseen, 1, 2) // [B, 1, 1, S + tokens]
+	if n.attention == bundle.Causal {
+		unseen = g.Or(unseen, g.Greater(column, g.Unsqueeze(column, 1)))
+		blockUnseen = g.Or(blockUnseen, g.Greater(g.Sub(all, length), g.Unsqueeze(own, 1)))
+	}
+	hide := func(unseen onnx.Value) onnx.Value {
+		return g.Where(unseen, g.Float(float32(math.Inf(-1))), g.Float(0))
+	}
+	s.bias, b.bias = hide(unseen), hide(blockUnseen)
 }
 
 // place computes what depends on the prompts' lengths: pads are no columns of
@@ -132,6 +188,23 @@ func (n *network) place(g *onnx.Graph, o observation, s *sequence) {
 func (n *network) logits(g *onnx.Graph, s *sequence, tokens onnx.Value) onnx.Value {
 	masked := g.Less(tokens, g.Int(0))
 	ids := g.Where(masked, g.Int(n.tokens.mask), g.Sub(g.Int(n.tokens.base-1), tokens))
+	if n.attention != bundle.Bidirectional {
+		return n.blockLogits(g, s, ids)
+	}
 	slots := g.Gather(g.Weight(embedName), ids, 0)
 	return n.llama.logits(g.Scope("llama"), g.Concat(1, s.before, slots, s.stop), s)
+}
+
+func (n *network) blockLogits(g *onnx.Graph, s *sequence, ids onnx.Value) onnx.Value {
+	parts := []onnx.Value{s.block.last}
+	if n.attention == bundle.Causal {
+		ids = g.Slice(ids, g.Ints(0), g.Ints(int64(n.slots-1)), 1)
+	}
+	if n.slots > 1 || n.attention != bundle.Causal {
+		parts = append(parts, g.Gather(g.Weight(embedName), ids, 0))
+	}
+	if n.attention != bundle.Causal {
+		parts = append(parts, s.stop)
+	}
+	return n.llama.block(g.Scope("llama"), g.Concat(1, parts...), s.block, n.slots)
 }

@@ -32,6 +32,7 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	flags.IntVar(&o.Recipe.JPEGQuality, "jpeg-quality", o.Recipe.JPEGQuality, "`quality` of the JPEG round trip of training pictures, 0 for none")
 	flags.Float64Var(&o.Recipe.CropArea, "crop-area", o.Recipe.CropArea, "`share` of the area that the centre crop keeps, 1 for no crop")
 	flags.IntVar(&o.Chunk, "chunk", o.Chunk, "`rows` of a chunk")
+	attention := flags.String("attention", "", "which tokens see which: `kind` bidirectional, prefix or causal, as the model was trained (default what config.json says, or bidirectional)")
 	flags.StringVar(&o.UnnormKey, "unnorm-key", "", "data set's `key` in dataset_statistics.json (default the only one)")
 	normalization := flags.String("normalization", string(o.Normalization), "statistics behind the bins: `bounds or bounds_q99`")
 	flags.StringVar(&o.PromptTemplate, "prompt-template", o.PromptTemplate, "`text` with {instruction} in it")
@@ -42,6 +43,7 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 		return err
 	}
 	o.Cameras = strings.Split(*cameras, ",")
+	o.Attention = bundle.Attention(*attention)
 	o.Normalization = bundle.Normalization(*normalization)
 	if *plan {
 		p, err := weights.MakePlan(o)

@@ -456,8 +456,13 @@ class DDVLA(nn.Module):
             tokens = torch.cat([tokens, self.proprio_projector(proprio).unsqueeze(1)], dim=1)
         return tokens
 
-    def denoise(self, prefix, prompt_ids, prompt_length, tokens, mutate=None):
-        """Logits [B, L, 256] in bin order of all action positions, from one pass over the sequence."""
+    def denoise(self, prefix, prompt_ids, prompt_length, tokens, mutate=None, attention="bidirectional"):
+        """Logits [B, L, 256] in bin order of all action positions, from one pass over the sequence.
+
+        attention: "bidirectional", every token sees every token; "prefix", what stands before the action
+        block (the last real prompt token, the slots and the stop) does not see the block, which sees
+        everything; "causal", every token sees itself and what stands before it.
+        """
         sizes, model = self.sizes, self.language_model.model
         batch, prompt, slots = prompt_ids.shape[0], prompt_ids.shape[1], tokens.shape[1]
         mask_id = sizes.mask_id + (mutate == "mask_row")
@@ -476,6 +481,10 @@ class DDVLA(nn.Module):
         if mutate == "causal":
             future = torch.full((columns, columns), -math.inf).triu(1)
             bias = future if bias is None else bias + future
+        if attention != "bidirectional":
+            unseen = self.unseen(attention, prefix.shape[1] + prompt_length - 1, first, columns)
+            unseen = torch.zeros(unseen.shape).masked_fill(unseen, -math.inf)
+            bias = unseen if bias is None else bias + unseen
         # The logits of a slot are read at the token before it: the last prompt token for slot 0.
         rows = first + torch.arange(slots).expand(batch, -1)
         if mutate != "no_shift":
@@ -484,7 +493,7 @@ class DDVLA(nn.Module):
         cos, sin = rope_tables(positions, sizes.hidden // sizes.heads, sizes.rope_theta)
         for layer in model.layers[:-1]:
             x = layer(x, cos, sin, bias, None, mutate)
-        if mutate == "causal":
+        if mutate == "causal" or attention != "bidirectional":
             x = take(model.layers[-1](x, cos, sin, bias, None, mutate), rows)
         else:
             x = model.layers[-1](x, cos, sin, bias, rows, mutate)
@@ -493,27 +502,43 @@ class DDVLA(nn.Module):
             head = head.flip(0)
         return F.linear(model.norm(x), head)
 
+    @staticmethod
+    def unseen(attention, last, first, columns):
+        """[B or 1, 1, columns, columns]: which column (last axis) a row does not see.
+
+        last [B] is the column of the last real prompt token, first that of slot 0.
+        """
+        column = torch.arange(columns)
+        if attention == "causal":
+            return (column > column.unsqueeze(1))[None, None]
+        if attention != "prefix":
+            raise ValueError(f"attention {attention!r} is none of bidirectional, prefix and causal")
+        block = (column == last.unsqueeze(1)) | (column >= first)
+        return (block.unsqueeze(1) & ~block.unsqueeze(2)).unsqueeze(1)
+
     def bin_id(self, bins, mutate=None):
         """Bin k is token V - 1 - k: values rise with k and fall with the id."""
         if mutate == "bin_order":
             return self.sizes.vocab - BINS + bins
         return self.sizes.vocab - 1 - bins
 
-    def forward(self, images, prompt_ids, prompt_length, proprio, tokens, mutate=None):
-        return self.denoise(self.prefix(images, proprio, mutate), prompt_ids, prompt_length, tokens, mutate)
+    def forward(self, images, prompt_ids, prompt_length, proprio, tokens, mutate=None, attention="bidirectional"):
+        return self.denoise(self.prefix(images, proprio, mutate), prompt_ids, prompt_length, tokens, mutate, attention)
 
     @torch.no_grad()
-    def logits(self, images_uint8, prompt_ids, prompt_length, proprio, tokens, mutate=None):
+    def logits(
+        self, images_uint8, prompt_ids, prompt_length, proprio, tokens, mutate=None, attention="bidirectional"
+    ):
         """The contract of the step graph.
 
         images_uint8 [B, N, S, S, 3] RGB; prompt_ids [B, P] with BOS and the trailing empty token, pads
         on the right; prompt_length [B] counts BOS; proprio [B, Dp] normalised (ignored when the model
         has none); tokens [B, L] bins 0..255, or -1 where masked. Returns [B, L, 256] float32, bin k
-        being token V - 1 - k. mutate: None, or a key of MUTATIONS.
+        being token V - 1 - k. mutate: None, or a key of MUTATIONS. attention: as in denoise.
         """
         if mutate is not None and mutate not in MUTATIONS:
             raise ValueError(f"mutate {mutate!r} is none of {sorted(MUTATIONS)}")
-        return self(images_uint8, prompt_ids, prompt_length, proprio, tokens, mutate)
+        return self(images_uint8, prompt_ids, prompt_length, proprio, tokens, mutate, attention)
 
     def save(self, directory, dtype=torch.bfloat16, shards=1):
         """Writes weights, config.json, preprocessor_config.json and the proprio projector's file."""

@@ -4,8 +4,8 @@
 
 jobs.json is a list of {"dir", "args" of make_random.py, "cases": [{"batch", "prompt", "mutations"}]};
 without args the checkpoint is "trained", a directory, for "images" and "slots". Each case becomes
-DIR/case-N.safetensors: the inputs, the logits, and the logits of each mutation, all float32 (the
-integers among them are exact).
+DIR/case-N.safetensors: the inputs, the logits, those with each other kind of attention, and those of
+each mutation, all float32 (the integers among them are exact).
 
 A job with "lora": {"r", "alpha", "rslora", "dtype"} makes a random adapter in DIR-adapter as PEFT
 saves it, and DIR/lora.safetensors with the logits of the network that applies it beside its layers,
@@ -128,6 +128,9 @@ for job in json.load(sys.stdin):
         names = ["images", "prompt_ids", "prompt_length", "proprio", "tokens"]
         tensors = {name: tensor.float() for name, tensor in zip(names, inputs)}
         tensors["logits"] = net.logits(*inputs)
+        for kind in ("prefix", "causal"):
+            tensors["logits." + kind] = net.logits(*inputs, attention=kind)
+            tensors[f"logits.{kind}.no_shift"] = net.logits(*inputs, attention=kind, mutate="no_shift")
         for mutation in case["mutations"]:
             tensors["logits." + mutation] = net.logits(*inputs, mutate=mutation)
         checkpoint.write_safetensors(os.path.join(job["dir"], f"case-{number}.safetensors"), tensors)
