@@ -188,9 +188,9 @@ func (c *checkpoint) Close() error {
 }
 
 // network derives the architecture: widths and depths from tensor shapes, the
-// rest from the configuration. An empty attention is what config.json says, or
-// bidirectional.
-func (c *checkpoint) network(images, slots int, attention bundle.Attention) (*network, error) {
+// rest from the configuration and the options.
+func (c *checkpoint) network(o *Options) (*network, error) {
+	attention := o.Attention
 	said := value(c.config.Attention, bundle.Bidirectional)
 	switch said {
 	case bundle.Bidirectional, bundle.Prefix, bundle.Causal:
@@ -234,8 +234,9 @@ func (c *checkpoint) network(images, slots int, attention bundle.Attention) (*ne
 	if err != nil {
 		return nil, err
 	}
+	tokens.vocabulary = o.Vocabulary
 	n := &network{
-		dino: dino, siglip: sig, llama: model, tokens: tokens, images: images, slots: slots, attention: attention,
+		dino: dino, siglip: sig, llama: model, tokens: tokens, images: len(o.Cameras), slots: o.Chunk * len(o.ActionDims), attention: attention,
 		projector: &projector{vision: dino.dim + sig.dim, inner: c.tensors.dim("projector.fc1.weight", 0), hidden: model.hidden},
 	}
 	if c.tensors.has(proprioPrefix + "fc1.weight") {

@@ -1,6 +1,7 @@
 package weights
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -64,16 +65,19 @@ func TestFusedGraphEqualsGoDecoderOverStepGraph(t *testing.T) {
 	runtime := openRuntime(t)
 	all := references(t)
 	for _, run := range []struct {
-		sample    int
-		attention bundle.Attention
-		decodes   int // of each preset
+		sample     int
+		attention  bundle.Attention
+		vocabulary bundle.Vocabulary
+		decodes    int // of each preset
 	}{
-		{0, bundle.Bidirectional, 20}, {2, bundle.Bidirectional, 5}, {3, bundle.Bidirectional, 1},
-		{0, bundle.Prefix, 6}, {0, bundle.Causal, 6}, {2, bundle.Prefix, 2}, {2, bundle.Causal, 2},
+		{0, bundle.Bidirectional, bundle.ActionVocabulary, 18}, {2, bundle.Bidirectional, bundle.ActionVocabulary, 5},
+		{3, bundle.Bidirectional, bundle.ActionVocabulary, 1}, {0, bundle.Bidirectional, bundle.FullVocabulary, 4},
+		{0, bundle.Prefix, bundle.ActionVocabulary, 5}, {0, bundle.Causal, bundle.FullVocabulary, 5},
+		{2, bundle.Prefix, bundle.ActionVocabulary, 2}, {2, bundle.Causal, bundle.ActionVocabulary, 2},
 	} {
 		s := all[run.sample]
-		t.Run(s.name+" "+string(run.attention), func(t *testing.T) {
-			b := s.exportKind(t, run.attention)
+		t.Run(fmt.Sprint(s.name, ", ", run.attention, ", ", run.vocabulary), func(t *testing.T) {
+			b := s.exportWith(t, func(o *Options) { o.Attention, o.Vocabulary = run.attention, run.vocabulary })
 			fused, step := loaded(t, runtime, b)
 			m := &b.Manifest
 			rng := rand.New(rand.NewPCG(uint64(run.sample), 5))

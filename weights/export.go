@@ -58,7 +58,7 @@ func prepare(o Options) (*job, error) {
 		return nil, fmt.Errorf("export: %w", err)
 	}
 	j := &job{checkpoint: c}
-	if j.network, err = c.network(len(o.Cameras), o.Chunk*len(o.ActionDims), o.Attention); err == nil {
+	if j.network, err = c.network(&o); err == nil {
 		j.manifest, err = o.manifest(c, j.network)
 	}
 	if err == nil && o.LoRA != "" {

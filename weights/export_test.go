@@ -257,6 +257,7 @@ func TestExportRefuses(t *testing.T) {
 		{"action-rate is 0 Hz", ErrOption, option(func(o *Options) { o.ActionRate = 0 })},
 		{"checkpoint is not given", ErrOption, option(func(o *Options) { o.Checkpoint = "" })},
 		{"out is not given", ErrOption, option(func(o *Options) { o.Out = "" })},
+		{"vocabulary is \"words\"", ErrOption, option(func(o *Options) { o.Vocabulary = "words" })},
 		{"attention is \"both\"", ErrOption, option(func(o *Options) { o.Attention = "both" })},
 		{"attention is causal, but config.json says that the model was trained with prefix", ErrOption, func(t *testing.T, dir string, o *Options) {
 			edit(t, filepath.Join(dir, configFile), map[string]any{"attention": "prefix"})
@@ -407,7 +408,7 @@ func FuzzConfig(f *testing.F) {
 		} {
 			c.tensors[name] = diskTensor{shape: shape}
 		}
-		if _, err := c.network(1, 4, ""); err == nil {
+		if _, err := c.network(&Options{Chunk: 4, Cameras: []string{"head"}, ActionDims: make([]bundle.ActionDim, 1)}); err == nil {
 			t.Fatal("a network without most of its tensors was accepted")
 		}
 	})

@@ -10,8 +10,11 @@ func (n *network) stepGraph(store *onnx.Store) *onnx.Graph {
 	o := n.observe(g)
 	batch, slots := onnx.Symbol("B"), onnx.Size(n.slots)
 	tokens := g.Input("tokens", onnx.Int64, batch, slots)
-	logits := n.logits(g, n.encode(g, o), tokens)
+	logits, denominator := n.logits(g, n.encode(g, o), tokens)
 	g.Output("logits", logits, onnx.Float32, batch, slots, onnx.Size(n.tokens.bins))
+	if denominator != (onnx.Value{}) {
+		g.Output("log_denominator", denominator, onnx.Float32, batch, slots)
+	}
 	return g
 }
 
@@ -22,7 +25,7 @@ func (n *network) policyGraph(store *onnx.Store) *onnx.Graph {
 	denoiser{
 		slots: n.slots, bins: n.tokens.bins,
 		logits: func(body *onnx.Graph, _, tokens onnx.Value) (onnx.Value, onnx.Value) {
-			return n.logits(body, s, tokens), onnx.Value{}
+			return n.logits(body, s, tokens)
 		},
 	}.build(g)
 	return g

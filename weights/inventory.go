@@ -29,7 +29,7 @@ const (
 	asStored                // unchanged
 	transposed              // [out, in] to [in, out], the right-hand side of MatMul
 	patchKernel             // [dim, 3, p, p] to [p*p*3, dim], for pixels in rows of RGB
-	actionHead              // rows V-1, V-2, ... V-K as columns 0..K-1: [hidden, K]
+	headRows                // rows V-1, V-2, ... as columns, the K bins first: [hidden, K or V]
 )
 
 // stored returns the part of a tensor that goes into the graph, rows first and
@@ -41,9 +41,9 @@ func (e entry) stored(tokens tokenIDs) (first int64, part, shape []int64) {
 		return 0, s, []int64{s[1], s[0]}
 	case patchKernel:
 		return 0, s, []int64{3 * s[2] * s[3], s[0]}
-	case actionHead:
-		bins := int64(tokens.bins)
-		return tokens.base - bins, []int64{bins, s[1]}, []int64{s[1], bins}
+	case headRows:
+		rows := tokens.headRows()
+		return tokens.base - rows, []int64{rows, s[1]}, []int64{s[1], rows}
 	}
 	return 0, s, s
 }
@@ -130,8 +130,8 @@ func (s tensorSource) write(ctx context.Context, inventory []entry, tokens token
 			out = turned
 		}
 		switch e.as {
-		case transposed, actionHead:
-			transpose(out, values, int(part[0]), int(part[1]), e.as == actionHead)
+		case transposed, headRows:
+			transpose(out, values, int(part[0]), int(part[1]), e.as == headRows)
 		case patchKernel:
 			pixelsFirst(out, values, int(part[0]), int(part[2]*part[3]))
 		}

@@ -36,7 +36,7 @@ func openVLA() *network {
 		llama: &llama{
 			rows: 32064, hidden: 4096, layers: 32, heads: 32, intermediate: 11008, epsilon: 1e-6, ropeTheta: 10000, maxPositions: 2048,
 		},
-		tokens: tokenIDs{base: 32000, bins: 256, mask: 32001, stop: 2, pad: 32000},
+		tokens: tokenIDs{base: 32000, bins: 256, mask: 32001, stop: 2, pad: 32000, vocabulary: bundle.ActionVocabulary},
 		images: 3, slots: 350, attention: bundle.Bidirectional,
 	}
 }
@@ -91,7 +91,9 @@ func TestArchitectureOfOpenVLA(t *testing.T) {
 	if err := json.Unmarshal([]byte(images), &c.images); err != nil {
 		t.Fatal(err)
 	}
-	got, err := c.network(3, 350, "")
+	o := Defaults() // three cameras, 14 dimensions
+	o.Chunk = 25
+	got, err := c.network(&o)
 	if err != nil {
 		t.Fatal(err)
 	}

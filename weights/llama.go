@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/ddvla/ddvla/policy/bundle"
 	"github.com/ddvla/ddvla/weights/onnx"
 )
 
@@ -38,6 +39,16 @@ type tokenIDs struct {
 	mask int64
 	stop int64
 	pad  int64 // not in the graph: any id does, since pads are not attended to
+	// vocabulary is what the head covers.
+	vocabulary bundle.Vocabulary
+}
+
+// headRows is the number of logits that the head computes of each token.
+func (t tokenIDs) headRows() int64 {
+	if t.vocabulary == bundle.FullVocabulary {
+		return t.base
+	}
+	return int64(t.bins)
 }
 
 func (l *llama) headSize() int { return l.hidden / l.heads }
@@ -56,7 +67,7 @@ func (l *llama) inventory() []entry {
 		list = append(list, linear(p+"mlp.up_proj", l.hidden, l.intermediate, false)...)
 		list = append(list, linear(p+"mlp.down_proj", l.intermediate, l.hidden, false)...)
 	}
-	return append(list, entry{finalNorm, []int64{d}, asStored}, entry{headName, []int64{rows, d}, actionHead})
+	return append(list, entry{finalNorm, []int64{d}, asStored}, entry{headName, []int64{rows, d}, headRows})
 }
 
 // ropeShape is that of each of the two tables of positions.
@@ -88,8 +99,8 @@ func (l *llama) writeRope(store *onnx.Store) error {
 // keyValue is what other tokens attend to in one layer: [B, heads, tokens, size].
 type keyValue struct{ key, value onnx.Value }
 
-// logits runs the layers over x [B, S, hidden] and returns the action head's
-// logits [B, L, K] at the rows of s. In the last layer only those rows are
+// logits runs the layers over x [B, S, hidden] and returns the head's logits
+// [B, L, K or V] at the rows of s. In the last layer only those rows are
 // computed; all tokens are still attended to.
 func (l *llama) logits(g *onnx.Graph, x onnx.Value, s *sequence) onnx.Value {
 	for i := range l.layers {
@@ -121,8 +132,8 @@ func (l *llama) prefix(g *onnx.Graph, x onnx.Value, s *sequence) []keyValue {
 }
 
 // block runs the layers over the action block x [B, tokens, hidden], which sees
-// the prefix and itself as far as b allows, and returns the logits [B, L, K] of
-// its first L tokens.
+// the prefix and itself as far as b allows, and returns the logits [B, L, K or
+// V] of its first L tokens.
 func (l *llama) block(g *onnx.Graph, x onnx.Value, b *actionBlock, slots int) onnx.Value {
 	for i := range l.layers {
 		at := g.Scope(fmt.Sprint(i))

@@ -48,6 +48,9 @@ type Options struct {
 	// (key attention), or bidirectional, as all published fine-tunes of
 	// openvla-oft are. A wrong one gives wrong chunks that look like right ones.
 	Attention bundle.Attention
+	// Vocabulary is what probabilities are taken over: the action bins, or every
+	// word and bin, as the released code of Discrete Diffusion VLA does.
+	Vocabulary bundle.Vocabulary
 	// UnnormKey is the data set in dataset_statistics.json; empty for the only
 	// one.
 	UnnormKey string
@@ -74,6 +77,7 @@ func Defaults() Options {
 		Cameras:         []string{"head", "wrist_left", "wrist_right"},
 		Recipe:          bundle.Camera{JPEGQuality: 95, Resize: bundle.Resize{Filter: bundle.Lanczos3}, CropArea: 0.9},
 		Chunk:           8,
+		Vocabulary:      bundle.ActionVocabulary,
 		Normalization:   bundle.BoundsQ99,
 		PromptTemplate:  "In: What action should the robot take to {instruction}?\nOut:",
 		MaxPromptTokens: 64,
@@ -109,6 +113,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("%w chunk is %d, must be at least 1", ErrOption, o.Chunk)
 	case !slices.Contains([]bundle.Attention{"", bundle.Bidirectional, bundle.Prefix, bundle.Causal}, o.Attention):
 		return fmt.Errorf("%w attention is %q, must be bidirectional, prefix or causal", ErrOption, o.Attention)
+	case o.Vocabulary != bundle.ActionVocabulary && o.Vocabulary != bundle.FullVocabulary:
+		return fmt.Errorf("%w vocabulary is %q, must be action or full", ErrOption, o.Vocabulary)
 	case len(o.ActionDims) == 0:
 		return fmt.Errorf("%w action-dims is empty", ErrOption)
 	case !slices.Contains(decode.Presets(), decode.Preset(o.Decode.Preset)):
@@ -140,7 +146,7 @@ func (o *Options) manifest(c *checkpoint, n *network) (bundle.Manifest, error) {
 		Model: bundle.Model{
 			Hidden: n.llama.hidden, Layers: n.llama.layers, Heads: n.llama.heads,
 			ImageSize: n.dino.image, PatchesPerImage: n.dino.patches(), MaxSequence: n.llama.maxPositions,
-			Attention: n.attention, Vocabulary: bundle.ActionVocabulary, Precision: "float32",
+			Attention: n.attention, Vocabulary: n.tokens.vocabulary, Precision: "float32",
 			ImageNormalization: []bundle.ImageNormalization{{Mean: n.dino.mean, Std: n.dino.std}, {Mean: n.siglip.mean, Std: n.siglip.std}},
 			NormEpsilon:        n.llama.epsilon, RopeTheta: n.llama.ropeTheta, Parameters: n.parameters(),
 		},
@@ -157,6 +163,7 @@ func (o *Options) manifest(c *checkpoint, n *network) (bundle.Manifest, error) {
 		Source: bundle.Source{Exporter: o.Exporter, Files: map[string]string{}, Options: map[string]string{
 			"action-rate": strconv.FormatFloat(o.ActionRate, 'g', -1, 64), "chunk": strconv.Itoa(o.Chunk),
 			"normalization": string(o.Normalization), "unnorm-key": key, "attention": string(n.attention),
+			"vocabulary": string(n.tokens.vocabulary),
 		}},
 	}
 	if m.Name == "" {

@@ -51,11 +51,16 @@ func TestLogitsAgreeWithPyTorch(t *testing.T) {
 // kinds are the attention kinds beside the one that all other tests have.
 var kinds = []bundle.Attention{bundle.Prefix, bundle.Causal}
 
-func (s *sample) exportKind(t testing.TB, kind bundle.Attention) *bundle.Bundle {
+func (s *sample) exportWith(t testing.TB, change func(o *Options)) *bundle.Bundle {
 	t.Helper()
 	o := s.options(filepath.Join(t.TempDir(), "bundle"))
-	o.Attention = kind
-	b := exported(t, o)
+	change(&o)
+	return exported(t, o)
+}
+
+func (s *sample) exportKind(t testing.TB, kind bundle.Attention) *bundle.Bundle {
+	t.Helper()
+	b := s.exportWith(t, func(o *Options) { o.Attention = kind })
 	if b.Manifest.Model.Attention != kind {
 		t.Errorf("the manifest says %q, want %q", b.Manifest.Model.Attention, kind)
 	}
@@ -102,6 +107,35 @@ func TestAttentionKindsAgreeWithPyTorch(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// With the full vocabulary the logits are the same, and their denominator covers
+// every word and bin and no padding row.
+func TestFullVocabularyAgreesWithPyTorch(t *testing.T) {
+	runtime := openRuntime(t)
+	for _, s := range references(t)[:3] {
+		step, err := runtime.Step(s.exportWith(t, func(o *Options) { o.Vocabulary = bundle.FullVocabulary }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer step.Close()
+		for number := range s.cases {
+			want := s.reference(t, number)
+			var got decode.Logits
+			if err := step.Logits(want.observation(&s))(t.Context(), 0, integers(want["tokens"]), &got); err != nil {
+				t.Fatal(err)
+			}
+			if d := largestDifference(got.Values, want["logits"]); !(d < 1e-4) {
+				t.Errorf("%s, case %d: logits differ by %g", s.name, number, d)
+			}
+			if d := largestDifference(got.LogDenominator, want["log_denominator"]); !(d < 1e-4) {
+				t.Errorf("%s, case %d: denominators differ by %g", s.name, number, d)
+			}
+			if d := largestDifference(got.LogDenominator, want["log_denominator.padding"]); !(d > 1e-2) {
+				t.Errorf("%s, case %d: padding rows go unnoticed, difference %g", s.name, number, d)
+			}
 		}
 	}
 }
@@ -226,6 +260,9 @@ func TestCheckerAcceptsTheGraphs(t *testing.T) {
 			paths = append(paths, b.Path(bundle.StepFile), b.Path(bundle.GraphFile))
 		}
 	}
+	full := references(t)[0].exportWith(t, func(o *Options) { o.Vocabulary = bundle.FullVocabulary })
+	bundles = append(bundles, full)
+	paths = append(paths, full.Path(bundle.StepFile), full.Path(bundle.GraphFile))
 	var reports []struct {
 		Inputs, Outputs, Operators []string
 		Opset, IR, Weights         int64
@@ -245,6 +282,10 @@ func TestCheckerAcceptsTheGraphs(t *testing.T) {
 	want := "[images prompt_ids prompt_length proprio tokens] [logits]"
 	if got := fmt.Sprint(reports[0].Inputs, reports[0].Outputs); got != want {
 		t.Errorf("step graph: %s, want %s", got, want)
+	}
+	want = "[images prompt_ids prompt_length proprio tokens] [logits log_denominator]"
+	if got := fmt.Sprint(reports[18].Inputs, reports[18].Outputs); got != want {
+		t.Errorf("step graph with the full vocabulary: %s, want %s", got, want)
 	}
 	want = "[images prompt_ids prompt_length known initial initial_confidence masked_after token_temperature choice_temperature " +
 		"committed_bias threshold drop_threshold token_noise choice_noise score commit_confidence mean_window] " +

@@ -25,7 +25,8 @@ type PlannedTensor struct {
 	Name, File, DType string
 	Shape             []int64
 	// Form says how it is laid out in the graph: "as stored", "transposed",
-	// "pixels first" (patch kernels), "rows of the bins" (transposed too), or
+	// "pixels first" (patch kernels), "rows of the head" (those of the bins, or of
+	// all words and bins, reversed and transposed), or
 	// "dead" where no inference reads it and it is left out.
 	Form string
 	// Stored is its shape in the graph, nil where it is dead.
@@ -40,7 +41,7 @@ type PlannedTensor struct {
 func (t *PlannedTensor) Dead() bool { return t.Stored == nil }
 
 var formNames = map[form]string{
-	dead: "dead", asStored: "as stored", transposed: "transposed", patchKernel: "pixels first", actionHead: "rows of the bins",
+	dead: "dead", asStored: "as stored", transposed: "transposed", patchKernel: "pixels first", headRows: "rows of the head",
 }
 
 // MakePlan checks all that Export checks before it reads weights, and writes

@@ -74,7 +74,7 @@ func TestPlannedForms(t *testing.T) {
 	}
 	want := map[string]string{
 		"language_model.model.embed_tokens.weight":            "BF16 [1088 40] as stored [1088 40] 87040 174080",
-		"language_model.lm_head.weight":                       "BF16 [1088 40] rows of the bins [40 256] 87040 40960",
+		"language_model.lm_head.weight":                       "BF16 [1088 40] rows of the head [40 256] 87040 40960",
 		"language_model.model.layers.2.mlp.up_proj.weight":    "BF16 [56 40] transposed [40 56] 4480 8960",
 		"vision_backbone.featurizer.patch_embed.proj.weight":  "BF16 [24 3 7 7] pixels first [147 24] 7056 14112",
 		"proprio_projector.fc1.weight":                        "BF16 [40 5] transposed [5 40] 400 800",

@@ -184,8 +184,22 @@ func (n *network) place(g *onnx.Graph, o observation, s *sequence) {
 	s.rowSin = g.Unsqueeze(g.Gather(g.Weight(sinName), at, 0), 1)
 }
 
-// logits returns float32 [B, L, K] for tokens [B, L], bins or -1 where masked.
-func (n *network) logits(g *onnx.Graph, s *sequence, tokens onnx.Value) onnx.Value {
+// logits returns float32 [B, L, K] for tokens [B, L], bins or -1 where masked,
+// and with the full vocabulary the logarithm [B, L] of the softmax denominator
+// over it.
+func (n *network) logits(g *onnx.Graph, s *sequence, tokens onnx.Value) (logits, logDenominator onnx.Value) {
+	logits = n.allLogits(g, s, tokens)
+	if n.tokens.vocabulary != bundle.FullVocabulary {
+		return logits, onnx.Value{}
+	}
+	g = g.Scope("vocabulary")
+	largest := g.ReduceMax(logits, true, -1)
+	sum := total(g, g.Exp(g.Sub(logits, largest)), false)
+	logDenominator = g.Add(g.Squeeze(largest, 2), rounded(g, g.Log, sum))
+	return g.Slice(logits, g.Ints(0), g.Ints(int64(n.tokens.bins)), 2), logDenominator
+}
+
+func (n *network) allLogits(g *onnx.Graph, s *sequence, tokens onnx.Value) onnx.Value {
 	masked := g.Less(tokens, g.Int(0))
 	ids := g.Where(masked, g.Int(n.tokens.mask), g.Sub(g.Int(n.tokens.base-1), tokens))
 	if n.attention != bundle.Bidirectional {

@@ -33,6 +33,7 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	flags.Float64Var(&o.Recipe.CropArea, "crop-area", o.Recipe.CropArea, "`share` of the area that the centre crop keeps, 1 for no crop")
 	flags.IntVar(&o.Chunk, "chunk", o.Chunk, "`rows` of a chunk")
 	attention := flags.String("attention", "", "which tokens see which: `kind` bidirectional, prefix or causal, as the model was trained (default what config.json says, or bidirectional)")
+	vocabulary := flags.String("vocabulary", string(o.Vocabulary), "what probabilities are taken over: `action or full`, the bins or all words too, as the released code does")
 	flags.StringVar(&o.UnnormKey, "unnorm-key", "", "data set's `key` in dataset_statistics.json (default the only one)")
 	normalization := flags.String("normalization", string(o.Normalization), "statistics behind the bins: `bounds or bounds_q99`")
 	flags.StringVar(&o.PromptTemplate, "prompt-template", o.PromptTemplate, "`text` with {instruction} in it")
@@ -44,6 +45,7 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	}
 	o.Cameras = strings.Split(*cameras, ",")
 	o.Attention = bundle.Attention(*attention)
+	o.Vocabulary = bundle.Vocabulary(*vocabulary)
 	o.Normalization = bundle.Normalization(*normalization)
 	if *plan {
 		p, err := weights.MakePlan(o)
@@ -104,8 +106,8 @@ func printPlan(w io.Writer, p *weights.Plan) error {
 	fmt.Fprintf(w, "\n%d tensors of %s, of which %d are used", len(p.Tensors), size(read+dropped), len(p.Tensors)-deadTensors)
 	fmt.Fprintf(w, " and %d of %s are dead: in every checkpoint, read by no inference, left out\n", deadTensors, size(dropped))
 	fmt.Fprintf(w, "%d parameters, %s as float32; %s of %s with its tables\n", m.Model.Parameters, size(written), bundle.WeightsFile, size(p.StoreBytes))
-	fmt.Fprintf(w, "policy %q: %d cameras of %d pixels, chunks of %d x %d at %g Hz, %s attention, mask token %d, statistics of %q (%s)\n",
-		m.Name, len(m.Cameras), m.Model.ImageSize, m.Action.Chunk, len(m.Action.Dims), m.Action.Rate, m.Model.Attention, m.Tokens.Mask,
+	fmt.Fprintf(w, "policy %q: %d cameras of %d pixels, chunks of %d x %d at %g Hz, %s attention, %s vocabulary, mask token %d, statistics of %q (%s)\n",
+		m.Name, len(m.Cameras), m.Model.ImageSize, m.Action.Chunk, len(m.Action.Dims), m.Action.Rate, m.Model.Attention, m.Model.Vocabulary, m.Tokens.Mask,
 		m.Action.UnnormKey, m.Action.Normalization)
 	if lora := m.Source.Options["lora"]; lora != "" {
 		fmt.Fprintf(w, "LoRA merged in float32: %s\n", lora)

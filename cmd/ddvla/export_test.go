@@ -47,10 +47,10 @@ func TestPlanWritesNothing(t *testing.T) {
 	}
 	text := strings.Join(strings.Fields(stdout.String()), " ")
 	for _, want := range []string{
-		"language_model.lm_head.weight BF16 [1088 128] rows of the bins F32 [128 256] 131072",
+		"language_model.lm_head.weight BF16 [1088 128] rows of the head F32 [128 256] 131072",
 		"vision_backbone.featurizer.norm.weight BF16 [96] dead - 0",
 		"are dead: in every checkpoint, read by no inference, left out",
-		"chunks of 8 x 14 at 20 Hz, bidirectional attention, mask token 1025",
+		"chunks of 8 x 14 at 20 Hz, bidirectional attention, action vocabulary, mask token 1025",
 		"nothing was written",
 	} {
 		if !strings.Contains(text, want) {

@@ -4,8 +4,8 @@
 
 jobs.json is a list of {"dir", "args" of make_random.py, "cases": [{"batch", "prompt", "mutations"}]};
 without args the checkpoint is "trained", a directory, for "images" and "slots". Each case becomes
-DIR/case-N.safetensors: the inputs, the logits, those with each other kind of attention, and those of
-each mutation, all float32 (the integers among them are exact).
+DIR/case-N.safetensors: the inputs, the logits, those with each other kind of attention and those of
+each mutation, and the logarithm of the denominator over the whole vocabulary, all float32 (the integers among them are exact).
 
 A job with "lora": {"r", "alpha", "rslora", "dtype"} makes a random adapter in DIR-adapter as PEFT
 saves it, and DIR/lora.safetensors with the logits of the network that applies it beside its layers,
@@ -25,6 +25,17 @@ from torch.nn import functional as F  # noqa: E402
 
 import make_random  # noqa: E402
 from ddvla import checkpoint, model  # noqa: E402
+
+def log_denominators(net, inputs):
+    """Logarithms of the softmax denominator over ids 0..V-1, and, wrongly, with the padding rows."""
+    hidden = {}
+    handle = net.language_model.model.norm.register_forward_hook(lambda module, i, output: hidden.update(last=output))
+    net.logits(*inputs)
+    handle.remove()
+    with torch.no_grad():
+        everything = F.linear(hidden["last"].double(), net.language_model.lm_head.weight.double())
+    return everything[..., : net.sizes.vocab].logsumexp(-1).float(), everything.logsumexp(-1).float()
+
 
 LORA_MUTATIONS = {
     "alpha": "the scale is alpha/r twice over",
@@ -128,6 +139,7 @@ for job in json.load(sys.stdin):
         names = ["images", "prompt_ids", "prompt_length", "proprio", "tokens"]
         tensors = {name: tensor.float() for name, tensor in zip(names, inputs)}
         tensors["logits"] = net.logits(*inputs)
+        tensors["log_denominator"], tensors["log_denominator.padding"] = log_denominators(net, inputs)
         for kind in ("prefix", "causal"):
             tensors["logits." + kind] = net.logits(*inputs, attention=kind)
             tensors[f"logits.{kind}.no_shift"] = net.logits(*inputs, attention=kind, mutate="no_shift")
