@@ -10,7 +10,8 @@
 /* An inbox moves samples out of the DDS reader the moment they arrive, on the thread that delivers them,
    into a ring of the subscription's own depth. So a busy callback delays nobody, and what is dropped is
    counted, which DDS itself does not do. The reader's own cache only has to hold what arrives on several
-   threads at the same instant (wire_make_qos, reader_cache). */
+   threads at the same instant (wire_make_qos, reader_cache). A lifespan ends in DDS's caches only: what waits
+   here for a busy callback is delivered however old it is. */
 struct inbox {
   pthread_mutex_t lock; /* held while taking too, so that order is kept */
   struct inbox_message *ring;
