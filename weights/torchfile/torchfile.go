@@ -137,8 +137,8 @@ func read(file string, r io.ReaderAt, size int64) (map[string]safetensors.Tensor
 	}
 	const ddp = "module."
 	strip := true
-	for name, value := range state.items {
-		if _, ok := value.(*view); !ok {
+	for _, name := range slices.Sorted(maps.Keys(state.items)) {
+		if value := state.items[name]; !isKind[*view](value) {
 			return nil, fmt.Errorf("%q is %s, not a tensor; save the dict of tensors alone: torch.save(model.state_dict(), path)", name, kind(value))
 		}
 		strip = strip && strings.HasPrefix(name, ddp)

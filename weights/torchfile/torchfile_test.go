@@ -197,19 +197,17 @@ func TestRefusesWhatTorchSavesOfOtherThings(t *testing.T) {
 		"in-hooks":     {`"__builtin__.eval"`, code},
 		"object":       {`"__main__.Thing"`, code},
 		"whole-module": {`"torch.nn.modules.linear.Linear"`, code},
-		"attributes":   {`_rebuild_parameter_with_state"`, code},
 		"complex":      {`"torch.ComplexFloatStorage"`},
 		"quantised":    {`"torch._utils._rebuild_qtensor"`},
 		"sparse":       {`"torch._utils._rebuild_sparse_tensor"`},
 		"rate":         {"BINFLOAT"},
 		"list":         {"EMPTY_LIST"},
-		"training":     {`"model" is a dict`, `"step" is an integer`, "model.state_dict()"},
+		"training":     {`"model" is a dict`, "model.state_dict()"},
 		"step":         {`"step" is an integer`},
 		"tensor":       {"a tensor, not a dict of tensors"},
 		"integer-key":  {"a key of a dict is an integer"},
 		"storage":      {`"w" is a storage`},
 		"expanded":     {"overlap", "clone"},
-		"negated":      {"negated", "clone"},
 		"torchscript":  {"TorchScript", "state_dict()"},
 		"legacy":       {"before 1.6", "torch.save"},
 	} {
@@ -217,12 +215,6 @@ func TestRefusesWhatTorchSavesOfOtherThings(t *testing.T) {
 		if !errors.Is(err, ErrFormat) {
 			t.Errorf("%s: %v", name, err)
 			continue
-		}
-		if name == "training" { // which of the two is met first is left to chance
-			want = want[1:]
-			if strings.Contains(err.Error(), `"model"`) {
-				want = []string{`"model" is a dict`}
-			}
 		}
 		for _, w := range want {
 			if !strings.Contains(err.Error(), w) || !strings.HasPrefix(err.Error(), name+".pt: ") {
@@ -296,7 +288,7 @@ func TestViewsReadAnywhere(t *testing.T) {
 		from := rapid.IntRange(0, len(want)).Draw(t, "from")
 		got := make([]byte, rapid.IntRange(0, len(want)-from+3).Draw(t, "length"))
 		n, err := raw.ReadAt(got, int64(from))
-		if short := n < len(got); short != errors.Is(err, io.EOF) || !short && err != nil || n != min(len(got), len(want)-from) {
+		if short := n < len(got); short && !errors.Is(err, io.EOF) || !short && len(got) > 0 && err != nil || n != min(len(got), len(want)-from) {
 			t.Fatalf("read %d of %d from %d of %d: %v", n, len(got), from, len(want), err)
 		}
 		if !bytes.Equal(got[:n], want[from:from+n]) {
@@ -367,6 +359,20 @@ func (s sparse) Write(p []byte) (int, error) {
 	}
 	_, err := s.f.Seek(int64(len(p)), io.SeekCurrent)
 	return len(p), err
+}
+
+// PyTorch reads an untyped storage as bytes.
+func TestUntypedStorageIsBytes(t *testing.T) {
+	for _, module := range []string{"torch", "torch.storage"} {
+		r, err := open(around(t, state(text("a"), rebuilt(stored(module+"\nUntypedStorage", "0", 24), 1, numbers(3), numbers(2)))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tensor, _ := r.Tensor("a")
+		if raw, err := io.ReadAll(tensor.Raw()); err != nil || string(raw) != "bdf" || tensor.DType != "U8" {
+			t.Errorf("%s: %q, %v", tensor.DType, raw, err)
+		}
+	}
 }
 
 // A 4096 x 4096 matrix of float32, the proprio projector's second layer.

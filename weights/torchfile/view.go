@@ -157,8 +157,8 @@ func (g *gatherer) ReadAt(p []byte, off int64) (n int, err error) {
 // gather returns count values from first on. It reads them in the order of the file,
 // since they may be far apart.
 func (g *gatherer) gather(first, count int64) ([]byte, error) {
-	type place struct{ from, to int64 }
-	places := make([]place, count)
+	// A value's place in the storage and, in the low bits, among those returned.
+	places := make([]int64, count)
 	index := make([]int64, len(g.shape))
 	at := int64(0)
 	for i, rest := len(g.shape)-1, first; i >= 0; i-- {
@@ -167,7 +167,7 @@ func (g *gatherer) gather(first, count int64) ([]byte, error) {
 		at += index[i] * g.stride[i]
 	}
 	for k := range places {
-		places[k] = place{at * g.width, int64(k) * g.width}
+		places[k] = at*gatherValues + int64(k)
 		for i := len(index) - 1; i >= 0; i-- {
 			index[i]++
 			at += g.stride[i]
@@ -178,20 +178,21 @@ func (g *gatherer) gather(first, count int64) ([]byte, error) {
 			index[i] = 0
 		}
 	}
-	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.from, b.from) })
+	slices.Sort(places)
 	out := make([]byte, count*g.width)
 	window := make([]byte, gatherWindow)
+	from := func(i int) int64 { return places[i] / gatherValues * g.width }
 	for len(places) > 0 {
-		n, start := 1, places[0].from
-		for n < len(places) && places[n].from-places[n-1].from <= gatherGap && places[n].from+g.width-start <= gatherWindow {
+		n, start := 1, from(0)
+		for n < len(places) && from(n)-from(n-1) <= gatherGap && from(n)+g.width-start <= gatherWindow {
 			n++
 		}
-		part := window[:places[n-1].from+g.width-start]
+		part := window[:from(n-1)+g.width-start]
 		if k, err := g.r.ReadAt(part, g.start+start); err != nil && !(errors.Is(err, io.EOF) && k == len(part)) {
 			return nil, err
 		}
-		for _, p := range places[:n] {
-			copy(out[p.to:p.to+g.width], part[p.from-start:])
+		for i, p := range places[:n] {
+			copy(out[p%gatherValues*g.width:][:g.width], part[from(i)-start:])
 		}
 		places = places[n:]
 	}
