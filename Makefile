@@ -53,7 +53,7 @@ lint: vet
 fuzz: ## fuzz every parser of outside bytes for 10 s each
 	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
 	  for f in $$(grep -rhoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' $$p/*_test.go | awk '{ print $$2 }'); do \
-	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 10s $$p || exit 1; done; done
+	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 10s -fuzzminimizetime 10x $$p || exit 1; done; done
 
 bench: bundle ## run the benchmarks that the README quotes
 	go test -run '^$$' -bench . -benchmem ./msgs ./control ./policy/... ./node
