@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/ddvla/ddvla/internal/pytest"
 	"github.com/ddvla/ddvla/policy/bundle"
 	"github.com/ddvla/ddvla/policy/decode"
 	"github.com/ddvla/ddvla/policy/ort"
+	"github.com/ddvla/ddvla/weights/onnx"
 )
 
 // The exported graph gives the logits of the PyTorch network, and the
@@ -265,7 +267,9 @@ func TestCheckerAcceptsTheGraphs(t *testing.T) {
 	paths = append(paths, full.Path(bundle.StepFile), full.Path(bundle.GraphFile))
 	var reports []struct {
 		Inputs, Outputs, Operators []string
+		Ports, Tensors             []string
 		Opset, IR, Weights         int64
+		Nodes                      int
 	}
 	if err := json.Unmarshal(pytest.Run(t, nil, "testdata/check.py", paths...), &reports); err != nil {
 		t.Fatal(err)
@@ -275,6 +279,7 @@ func TestCheckerAcceptsTheGraphs(t *testing.T) {
 		if r.Opset != 17 || r.IR != 8 || r.Weights != m.Model.Parameters {
 			t.Errorf("%s: opset %d, IR %d, %d parameters of %d", paths[i], r.Opset, r.IR, r.Weights, m.Model.Parameters)
 		}
+		describedAsByONNX(t, paths[i], r.Ports, r.Tensors, r.Nodes, r.Opset, r.IR)
 		if slices.Contains(r.Operators, "TopK") {
 			t.Errorf("%s uses TopK, whose order of equal values differs by provider", paths[i])
 		}
@@ -292,5 +297,34 @@ func TestCheckerAcceptsTheGraphs(t *testing.T) {
 		"[bins confidence mean rounds trace_bins trace_confidence]"
 	if got := fmt.Sprint(reports[13].Inputs, reports[13].Outputs); got != want {
 		t.Errorf("fused graph without proprio: %s, want %s", got, want)
+	}
+}
+
+// describedAsByONNX compares onnx.Describe with what Python's onnx read.
+func describedAsByONNX(t *testing.T, path string, ports, tensors []string, nodes int, opset, ir int64) {
+	t.Helper()
+	d, err := onnx.Describe(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var gotPorts, gotTensors []string
+	for _, p := range append(d.Inputs, d.Outputs...) {
+		gotPorts = append(gotPorts, p.Name+" "+p.String())
+	}
+	for _, w := range d.Tensors {
+		place := fmt.Sprint(w.Bytes)
+		if w.File != "" {
+			place = fmt.Sprintf("%s:%d", w.File, w.Offset)
+		}
+		gotTensors = append(gotTensors, fmt.Sprintf("%s [%s] %s", w.Name, strings.Trim(strings.ReplaceAll(fmt.Sprint(w.Dims), " ", ", "), "[]"), place))
+	}
+	if !slices.Equal(gotPorts, ports) {
+		t.Errorf("%s: ports %q, onnx says %q", path, gotPorts, ports)
+	}
+	if !slices.Equal(gotTensors, tensors) {
+		t.Errorf("%s: tensors %q, onnx says %q", path, gotTensors, tensors)
+	}
+	if d.Nodes != nodes || d.Opset != opset || d.IR != ir {
+		t.Errorf("%s: %d nodes, opset %d, IR %d; onnx says %d, %d, %d", path, d.Nodes, d.Opset, d.IR, nodes, opset, ir)
 	}
 }

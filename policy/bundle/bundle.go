@@ -63,19 +63,30 @@ func open(dir string) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range sortedKeys(b.Manifest.Files) {
-		sum, err := hashFile(b.Path(name))
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil, fmt.Errorf("%s: %w; copy the whole directory again or export it anew", name, ErrMissingFile)
-		case err != nil:
+	for _, name := range b.Manifest.FileNames() {
+		if err := CheckFile(dir, name, b.Manifest.Files[name]); err != nil {
 			return nil, err
-		case sum != b.Manifest.Files[name]:
-			return nil, fmt.Errorf("%s: %w: want %s, have %s; copy the file again or export the bundle anew",
-				name, ErrHash, b.Manifest.Files[name], sum)
 		}
 	}
 	return b, nil
+}
+
+// FileNames returns the names of the files that the manifest lists, sorted.
+func (m *Manifest) FileNames() []string { return sortedKeys(m.Files) }
+
+// CheckFile compares a file of the bundle in dir with the sha256 that the
+// manifest has of it.
+func CheckFile(dir, name, want string) error {
+	have, err := hashFile(filepath.Join(dir, name))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s: %w; copy the whole directory again or export it anew", name, ErrMissingFile)
+	case err != nil:
+		return err
+	case have != want:
+		return fmt.Errorf("%s: %w: want %s, have %s; copy the file again or export the bundle anew", name, ErrHash, want, have)
+	}
+	return nil
 }
 
 func openManifest(dir string) (*Bundle, error) {

@@ -10,8 +10,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ddvla/ddvla/internal/pytest"
+	pb "github.com/advancedclimatesystems/gonnx/onnx"
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
+
+	"github.com/ddvla/ddvla/internal/pytest"
 )
 
 // counting builds a Loop that uses what Graph offers: a weight, constants and
@@ -172,4 +175,76 @@ func TestStorePassesOnWriteErrors(t *testing.T) {
 			t.Errorf("%d: got %v", n, err)
 		}
 	}
+}
+
+func TestDescribeRefuses(t *testing.T) {
+	dir := t.TempDir()
+	external := func(change func(w *pb.TensorProto)) []byte {
+		w := &pb.TensorProto{
+			Name: "w", DataType: int32(Float32), Dims: []int64{3}, DataLocation: pb.TensorProto_EXTERNAL,
+			ExternalData: []*pb.StringStringEntryProto{{Key: "location", Value: "d"}, {Key: "offset", Value: "0"}, {Key: "length", Value: "12"}},
+		}
+		change(w)
+		raw, err := proto.Marshal(&pb.ModelProto{Graph: &pb.GraphProto{Initializer: []*pb.TensorProto{w}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	for want, raw := range map[string][]byte{
+		"not an ONNX model":   []byte("<html>"),
+		"holds no graph":      {},
+		"float32[-1]":         external(func(w *pb.TensorProto) { w.Dims = []int64{-1} }),
+		"float32[1073741824":  external(func(w *pb.TensorProto) { w.Dims = []int64{1 << 30, 1 << 30, 1 << 30} }),
+		"string[3]":           external(func(w *pb.TensorProto) { w.DataType = int32(pb.TensorProto_STRING) }),
+		"at 0, 8 bytes":       external(func(w *pb.TensorProto) { w.ExternalData[2].Value = "8" }),
+		`offset "x"`:          external(func(w *pb.TensorProto) { w.ExternalData[1].Value = "x" }),
+		`at -4, 12 bytes`:     external(func(w *pb.TensorProto) { w.ExternalData[1].Value = "-4" }),
+		`lies in "" at 0, 12`: external(func(w *pb.TensorProto) { w.ExternalData[0].Value = "" }),
+	} {
+		path := filepath.Join(dir, "m.onnx")
+		if err := os.WriteFile(path, raw, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Describe(path); !errors.Is(err, ErrModel) || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	if d, err := describe(external(func(*pb.TensorProto) {})); err != nil || d.Tensors[0].Bytes != 12 {
+		t.Errorf("got %+v (%v)", d, err)
+	}
+	if _, err := Describe(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+	// A file too large for protobuf is not read.
+	path := filepath.Join(dir, "m.onnx")
+	if err := os.Truncate(path, maxModel); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Describe(path); !errors.Is(err, ErrModel) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func FuzzDescribe(f *testing.F) {
+	store := NewStore("d", &bytes.Buffer{})
+	if err := store.Add("w", []int64{3, 2}, make([]float32, 6)); err != nil {
+		f.Fatal(err)
+	}
+	raw, err := counting(store).Marshal("test")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(raw)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		d, err := describe(raw)
+		if err != nil {
+			return
+		}
+		for _, w := range d.Tensors {
+			if w.Bytes < 0 || w.Offset < 0 {
+				t.Fatalf("%+v", w)
+			}
+		}
+	})
 }
