@@ -28,6 +28,9 @@ import (
 // or, on an error or when ctx ends, not at all. The same input gives the same
 // bytes.
 func Export(ctx context.Context, o Options) error {
+	if err := o.validate(); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
 	if o.Out == "" {
 		return fmt.Errorf("export: %w out is not given", ErrOption)
 	}
