@@ -63,7 +63,7 @@ type Options struct {
 	// Decode holds the decoding defaults.
 	Decode bundle.Decode
 	// Progress, where it is not nil, is told how many bytes of all were read and
-	// written, about once a megabyte, by the goroutine that called Export.
+	// written. It is called often, by the goroutine that called Export.
 	Progress func(done, total int64)
 }
 
