@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,7 +95,6 @@ func (c *checkpoint) reads(names ...string) {
 const (
 	configFile       = "config.json"
 	preprocessorFile = "preprocessor_config.json"
-	proprioFile      = "proprio_projector.safetensors"
 )
 
 func openCheckpoint(dir string) (_ *checkpoint, err error) {
@@ -127,13 +125,7 @@ func openCheckpoint(dir string) (_ *checkpoint, err error) {
 	if err := c.take(main, ""); err != nil {
 		return nil, err
 	}
-	proprio, err := safetensors.Open(c.folder, proprioFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return c, nil
-	} else if err != nil {
-		return nil, err
-	}
-	return c, c.take(proprio, proprioPrefix)
+	return c, c.openParts()
 }
 
 // merge opens the LoRA adapter in dir and merges it. n is the base model.
@@ -152,7 +144,7 @@ func (c *checkpoint) merge(dir string, n *network) (*adapter, int, error) {
 		return nil, 0, err
 	}
 	c.closers = append(c.closers, a)
-	for _, name := range []string{adapterConfigFile, adapterFile} {
+	for _, name := range append([]string{adapterConfigFile}, a.Files()...) {
 		c.files = append(c.files, sourceFile{a.folder, name, "lora/" + name})
 	}
 	modules, err := a.merge(c.tensors, n.inventory())
@@ -164,7 +156,7 @@ func (c *checkpoint) merge(dir string, n *network) (*adapter, int, error) {
 
 // take adds the tensors of r with prefix put before their names, and closes r
 // with the checkpoint.
-func (c *checkpoint) take(r *safetensors.Reader, prefix string) error {
+func (c *checkpoint) take(r tensorFile, prefix string) error {
 	c.closers = append(c.closers, r)
 	c.reads(r.Files()...)
 	for _, name := range r.Names() {

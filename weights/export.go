@@ -1,14 +1,17 @@
 // Package weights turns a checkpoint directory in the layout that OpenVLA-OFT
 // and Discrete Diffusion VLA publish into a policy bundle: the network and its
 // denoising loop as ONNX graphs (weights/onnx), the weights streamed out of
-// safetensors files (weights/safetensors), and the manifest (policy/bundle).
+// safetensors and PyTorch files (weights/safetensors, weights/torchfile), and the
+// manifest (policy/bundle).
 // It needs no PyTorch. A checkpoint's files are untrusted: links out of its
 // directory are not followed (folder.go), and files that contradict each other
 // stop the export.
 //
 // The architecture is a file per part: dinov2.go and siglip.go over vit.go,
 // projector.go, llama.go, joined in sequence.go; denoise.go is the decoding
-// loop around it. A LoRA adapter is merged as the weights are read (lora.go). `ddvla export` is Export on the command line.
+// loop around it. A LoRA adapter is merged as the weights are read (lora.go), and
+// what openvla-oft saves beside the safetensors is found in side.go. `ddvla export`
+// is Export on the command line.
 package weights
 
 import (

@@ -87,6 +87,11 @@ func (f *folder) Open(name string) (fs.File, error) {
 	return file, f.explain(name, err)
 }
 
+// ReadDir implements fs.ReadDirFS.
+func (f *folder) ReadDir(name string) ([]fs.DirEntry, error) {
+	return fs.ReadDir(f.root.FS(), path.Join(f.at, name))
+}
+
 // explain names the target of a link that was not followed. That is never
 // fs.ErrNotExist: a file that may be missing is not missing where a link to
 // nowhere stands.

@@ -92,7 +92,7 @@ func TestStatisticsFromConfig(t *testing.T) {
 func TestLinksOutOfTheCheckpoint(t *testing.T) {
 	for _, name := range []string{
 		configFile, preprocessorFile, addedTokensFile, "model.safetensors", "model.safetensors.index.json",
-		proprioFile, bundle.TokenizerFile, bundle.StatisticsFile,
+		proprioPart + ".safetensors", bundle.TokenizerFile, bundle.StatisticsFile,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := copied(t, 2)

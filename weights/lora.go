@@ -10,8 +10,6 @@ import (
 
 	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/blas32"
-
-	"github.com/ddvla/ddvla/weights/safetensors"
 )
 
 // ErrLoRA says that an adapter is of a kind that is not merged, or not one of
@@ -21,6 +19,8 @@ var ErrLoRA = errors.New("adapter")
 const (
 	adapterConfigFile = "adapter_config.json"
 	adapterFile       = "adapter_model.safetensors"
+	// adapterBinary is what PEFT writes with safe_serialization=False, as older versions did.
+	adapterBinary = "adapter_model.bin"
 	// adapterPrefix stands before the names of the modules in an adapter.
 	adapterPrefix = "base_model.model."
 )
@@ -51,7 +51,7 @@ var unsupported = []struct{ key, kind string }{
 type adapter struct {
 	config adapterConfig
 	raw    map[string]json.RawMessage // of adapter_config.json
-	*safetensors.Reader
+	tensorFile
 	folder *folder
 }
 
@@ -75,15 +75,22 @@ func openAdapter(dir string) (_ *adapter, err error) {
 	if err := a.check(); err != nil {
 		return nil, err
 	}
-	a.Reader, err = safetensors.Open(a.folder, adapterFile)
+	name := adapterFile
+	if _, err := a.folder.Stat(adapterBinary); err == nil {
+		if _, err := a.folder.Stat(adapterFile); err == nil {
+			return nil, fmt.Errorf("%w: it has both %s and %s; move one out of the directory", ErrLoRA, adapterFile, adapterBinary)
+		}
+		name = adapterBinary
+	}
+	a.tensorFile, err = openTensors(a.folder, name)
 	return a, err
 }
 
 // Close closes the files.
 func (a *adapter) Close() error {
 	var errs []error
-	if a.Reader != nil {
-		errs = append(errs, a.Reader.Close())
+	if a.tensorFile != nil {
+		errs = append(errs, a.tensorFile.Close())
 	}
 	if a.folder != nil {
 		errs = append(errs, a.folder.Close())
@@ -215,7 +222,7 @@ func (a *adapter) merge(s tensorSource, inventory []entry) (int, error) {
 		return 0, fmt.Errorf("%w: its tensors do not fit the checkpoint:\n  %s", ErrLoRA, strings.Join(faults, "\n  "))
 	}
 	if merged == 0 {
-		return 0, fmt.Errorf("%w: %s has no tensors", ErrLoRA, adapterFile)
+		return 0, fmt.Errorf("%w: %s has no tensors", ErrLoRA, strings.Join(a.Files(), ", "))
 	}
 	return merged, nil
 }

@@ -21,7 +21,7 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	o.Exporter = "ddvla export " + buildVersion()
 	flags := newFlags("export", "--checkpoint DIR --out BUNDLE --action-rate HZ [FLAGS]\n"+
 		"Turns a checkpoint in the published OpenVLA-OFT layout into a policy bundle.")
-	flags.StringVar(&o.Checkpoint, "checkpoint", "", "checkpoint `directory`: safetensors, config.json, tokenizer.model, dataset_statistics.json")
+	flags.StringVar(&o.Checkpoint, "checkpoint", "", "checkpoint `directory`: safetensors, config.json, tokenizer.model, dataset_statistics.json, proprio_projector--STEP_checkpoint.pt")
 	flags.StringVar(&o.Out, "out", "", "bundle `directory` to make; it must not exist")
 	flags.StringVar(&o.LoRA, "lora", "", "`directory` of a PEFT LoRA adapter to merge into the checkpoint, which must be its base")
 	plan := flags.Bool("plan", false, "print what would be done, tensor by tensor, and write nothing")

@@ -10,6 +10,8 @@ each mutation, and the logarithm of the denominator over the whole vocabulary, a
 A job with "lora": {"r", "alpha", "rslora", "dtype"} makes a random adapter in DIR-adapter as PEFT
 saves it, and DIR/lora.safetensors with the logits of the network that applies it beside its layers,
 without merging: every linear layer but the proprio projector's, the patch convolutions and lm_head.
+Its adapter_model.bin, as older versions of PEFT save it, is in DIR-side, with the proprio projector
+as openvla-oft saves it: the state_dict of a module that distributed training has wrapped.
 """
 
 import contextlib
@@ -67,6 +69,7 @@ def make_adapter(net, directory, job):
     os.makedirs(directory)
     pairs = [(f"base_model.model.{n}.lora_{part}.weight", t) for n, ab in tensors.items() for part, t in zip("AB", ab)]
     checkpoint.write_safetensors(os.path.join(directory, "adapter_model.safetensors"), dict(pairs))
+    torch.save(dict(pairs), os.path.join(directory.removesuffix("-adapter") + "-side", "adapter_model.bin"))
     leaves = sorted({name.rsplit(".", 1)[-1] for name in tensors})
     config = {
         "peft_type": "LORA", "r": rank, "lora_alpha": job["alpha"], "use_rslora": job["rslora"], "use_dora": False,
@@ -123,6 +126,14 @@ def applied(net, tensors, job, mutation=None):
             handle.remove()
 
 
+class Distributed(torch.nn.Module):
+    """Names its module's tensors as DistributedDataParallel does."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+
 torch.set_num_threads(1)
 for job in json.load(sys.stdin):
     sizes, directory = job, job["trained"]
@@ -146,6 +157,10 @@ for job in json.load(sys.stdin):
         for mutation in case["mutations"]:
             tensors["logits." + mutation] = net.logits(*inputs, mutate=mutation)
         checkpoint.write_safetensors(os.path.join(job["dir"], f"case-{number}.safetensors"), tensors)
+    os.makedirs(job["dir"] + "-side")
+    if net.sizes.proprio:
+        path = os.path.join(job["dir"] + "-side", "proprio_projector--150000_checkpoint.pt")
+        torch.save(Distributed(net.proprio_projector).state_dict(), path)
     if job["lora"]:
         tensors = make_adapter(net, job["dir"] + "-adapter", job["lora"])
         inputs = make_random.observation(net.sizes, 200, 2, 6)

@@ -1,0 +1,95 @@
+package weights
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/ddvla/ddvla/weights/safetensors"
+	"github.com/ddvla/ddvla/weights/torchfile"
+)
+
+// The parts of a policy that openvla-oft trains beside the language model and
+// saves in files of their own, PART--STEP_checkpoint.pt or
+// PART--latest_checkpoint.pt (vla-scripts/finetune.py); train/ writes
+// PART.safetensors.
+const (
+	proprioPart = "proprio_projector"
+	headPart    = "action_head"
+	noisyPart   = "noisy_action_projector"
+)
+
+// tensorFile is the tensors of safetensors or of PyTorch files.
+type tensorFile interface {
+	Names() []string
+	Tensor(name string) (safetensors.Tensor, bool)
+	Files() []string
+	Close() error
+}
+
+// openTensors opens a file by the end of its name; of PyTorch's, the prefix
+// "module." that distributed training leaves is taken off all names.
+func openTensors(fsys fs.FS, name string) (tensorFile, error) {
+	if path.Ext(name) == ".safetensors" {
+		r, err := safetensors.Open(fsys, name)
+		if err != nil {
+			return nil, err // not an interface around a nil pointer
+		}
+		return r, nil
+	}
+	r, err := torchfile.Open(fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// findPart returns the name of the one file that holds a part, "" where there is
+// none. Which of several belongs to the weights is not guessed: a part of
+// another step fits them in every shape.
+func (c *checkpoint) findPart(part string) (string, error) {
+	entries, err := c.folder.ReadDir(".")
+	if err != nil {
+		return "", err
+	}
+	var names []string
+	for _, e := range entries {
+		rest, ok := strings.CutPrefix(e.Name(), part)
+		kind := path.Ext(e.Name())
+		if ok && (rest == kind || strings.HasPrefix(rest, "--")) && (kind == ".safetensors" || kind == ".pt") {
+			names = append(names, e.Name())
+		}
+	}
+	switch len(names) {
+	case 0:
+		return "", nil
+	case 1:
+		return names[0], nil
+	}
+	return "", fmt.Errorf("%w: %d files hold the %s: %s; move all but the one that was saved with the weights out of the directory",
+		ErrTensors, len(names), strings.ReplaceAll(part, "_", " "), strings.Join(names, ", "))
+}
+
+// openParts opens the files beside the weights.
+func (c *checkpoint) openParts() error {
+	for _, part := range []string{headPart, noisyPart} {
+		name, err := c.findPart(part)
+		if err != nil {
+			return err
+		}
+		if name != "" {
+			return fmt.Errorf("%w: %s says that the policy predicts continuous actions (by L1 regression or diffusion), which is not exported: "+
+				"the logits of its language model are no actions; only if the file is a leftover of another training run, move it out of the directory", ErrTensors, name)
+		}
+	}
+	name, err := c.findPart(proprioPart)
+	if err != nil || name == "" {
+		return err
+	}
+	r, err := openTensors(c.folder, name)
+	if err != nil {
+		return err
+	}
+	return c.take(r, proprioPrefix)
+}
