@@ -33,6 +33,7 @@ func commands() []command {
 		{"replay", "feed a recorded bag through the node, offline", runReplay},
 		{"export", "turn a checkpoint into a policy bundle", runExport},
 		{"inspect", "print what a bundle is and check its files", runInspect},
+		{"predict", "decode one chunk from picture files, print and draw it", runPredict},
 		{"sim", "publish a simulated robot's cameras and joints", runSim},
 		{"demo", "node and simulated robot together, with a summary", runDemo},
 		{"params", "list the node's parameters", runParams},
