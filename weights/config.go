@@ -73,6 +73,7 @@ type checkpoint struct {
 	images  preprocessor
 	added   addedTokens
 	files   []sourceFile
+	vision  *filmedVision // nil: the towers are in the safetensors
 	// statistics is the bundle's dataset_statistics.json.
 	statistics []byte
 	closers    []io.Closer
@@ -138,6 +139,10 @@ func (c *checkpoint) merge(dir string, n *network) (*adapter, int, error) {
 		return nil, 0, err
 	} else if inside {
 		return nil, 0, fmt.Errorf("%w %s lies in the checkpoint, whose weights hold it already; export without it, or give its base model as the checkpoint", ErrLoRA, dir)
+	}
+	if c.vision != nil {
+		return nil, 0, fmt.Errorf("%w %s is not merged into a checkpoint with %s, which has the towers' part of the same training; merge with finetune.py or PEFT and export the merged checkpoint",
+			ErrLoRA, dir, c.vision.file)
 	}
 	a, err := openAdapter(dir)
 	if err != nil {
@@ -227,6 +232,10 @@ func (c *checkpoint) network(o *Options) (*network, error) {
 		return nil, err
 	}
 	tokens.vocabulary = o.Vocabulary
+	// A FiLM file that lacks the tensors of FiLM lacks them by name.
+	if c.vision != nil || c.tensors.has(dino.prefix+"blocks.0.scale.weight") {
+		dino.language, sig.language = model.hidden, model.hidden
+	}
 	n := &network{
 		dino: dino, siglip: sig, llama: model, tokens: tokens, images: len(o.Cameras), slots: o.Chunk * len(o.ActionDims), attention: attention,
 		projector: &projector{vision: dino.dim + sig.dim, inner: c.tensors.dim("projector.fc1.weight", 0), hidden: model.hidden},

@@ -8,7 +8,7 @@
 // stop the export.
 //
 // The architecture is a file per part: dinov2.go and siglip.go over vit.go,
-// projector.go, llama.go, joined in sequence.go; denoise.go is the decoding
+// projector.go, film.go, llama.go, joined in sequence.go; denoise.go is the decoding
 // loop around it. A LoRA adapter is merged as the weights are read (lora.go), and
 // what openvla-oft saves beside the safetensors is found in side.go. `ddvla export`
 // is Export on the command line.
@@ -68,6 +68,9 @@ func prepare(o Options) (*job, error) {
 	j := &job{checkpoint: c}
 	if j.network, err = c.network(&o); err == nil {
 		j.manifest, err = o.manifest(c, j.network)
+	}
+	if err == nil && c.vision != nil {
+		j.manifest.Source.Options["film"], err = c.mergeVision(j.network)
 	}
 	if err == nil && o.LoRA != "" {
 		var a *adapter

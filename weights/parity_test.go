@@ -263,8 +263,11 @@ func TestCheckerAcceptsTheGraphs(t *testing.T) {
 		}
 	}
 	full := references(t)[0].exportWith(t, func(o *Options) { o.Vocabulary = bundle.FullVocabulary })
-	bundles = append(bundles, full)
-	paths = append(paths, full.Path(bundle.StepFile), full.Path(bundle.GraphFile))
+	s := filmed(t, 0)
+	for _, b := range []*bundle.Bundle{full, s.export(t)} {
+		bundles = append(bundles, b)
+		paths = append(paths, b.Path(bundle.StepFile), b.Path(bundle.GraphFile))
+	}
 	var reports []struct {
 		Inputs, Outputs, Operators []string
 		Ports, Tensors             []string

@@ -27,6 +27,7 @@ type sample struct {
 	trained     string   // instead: the checkpoint's directory
 	cases       []sampleCase
 	lora        *loraSample
+	film        *filmSample
 	dir         string // of the checkpoint
 	results     string // directory of the reference's files
 }
@@ -42,6 +43,13 @@ type loraSample struct {
 	Alpha  float64 `json:"alpha"`
 	RSLoRA bool    `json:"rslora"`
 	DType  string  `json:"dtype"`
+}
+
+// filmSample is random towers with FiLM and LoRA (r 0: none), made for the sample.
+type filmSample struct {
+	Rank        int    `json:"r"`
+	DType       string `json:"dtype"`
+	Distributed bool   `json:"distributed"` // names start with "module."
 }
 
 // mutations are the deliberate faults of the reference (train/ddvla/model.py)
@@ -65,6 +73,7 @@ func samples() []sample {
 			args:  []string{"--seed", "1", "--dtype", "bf16", "--shards", "3", "--images", "3", "--registers", "4", "--logit-std", "1.5"},
 			cases: []sampleCase{{3, 7, mutations()}, {1, 12, mutations()}, {1, 2, nil}},
 			lora:  &loraSample{Rank: 5, Alpha: 8, DType: "bf16"},
+			film:  &filmSample{Rank: 20, DType: "bf16"},
 		},
 		{
 			name: "one image", images: 1, chunk: 5, dims: 3, proprio: 4,
@@ -74,6 +83,7 @@ func samples() []sample {
 				"--siglip-dim", "21", "--siglip-heads", "3", "--siglip-depth", "3", "--siglip-mlp", "50", "--logit-std", "1.5"},
 			cases: []sampleCase{{1, 5, mutations("image_order")}, {3, 9, mutations("image_order")}},
 			lora:  &loraSample{Rank: 3, Alpha: 2.5, RSLoRA: true, DType: "f32"},
+			film:  &filmSample{Rank: 3, DType: "f32", Distributed: true},
 		},
 		{
 			name: "no proprio", images: 2, chunk: 1, dims: 1, proprio: 0,
@@ -125,6 +135,7 @@ func references(t testing.TB) []sample {
 			Slots   int              `json:"slots"`
 			Cases   []map[string]any `json:"cases"`
 			LoRA    *loraSample      `json:"lora"`
+			FiLM    *filmSample      `json:"film"`
 		}
 		var jobs []job
 		list := samples()
@@ -135,7 +146,7 @@ func references(t testing.TB) []sample {
 			if s.trained != "" {
 				s.dir = s.trained
 			}
-			j := job{Dir: s.results, Args: s.args, Trained: s.trained, Images: s.images, Slots: s.chunk * s.dims, LoRA: s.lora}
+			j := job{Dir: s.results, Args: s.args, Trained: s.trained, Images: s.images, Slots: s.chunk * s.dims, LoRA: s.lora, FiLM: s.film}
 			for _, c := range s.cases {
 				j.Cases = append(j.Cases, map[string]any{"batch": c.batch, "prompt": c.prompt, "mutations": append([]string{}, c.mutations...)})
 			}

@@ -33,6 +33,9 @@ func (n *network) inventory() []entry {
 	return append(list, n.llama.inventory()...)
 }
 
+// filmed reports whether language conditions the vision towers.
+func (n *network) filmed() bool { return n.dino.language > 0 }
+
 // observation is the graph inputs that describe the world.
 type observation struct{ images, promptIDs, promptLength, proprio onnx.Value }
 
@@ -86,23 +89,28 @@ type actionBlock struct {
 // encode computes the sequence from an observation.
 func (n *network) encode(g *onnx.Graph, o observation) *sequence {
 	hidden := int64(n.llama.hidden)
+	embed := g.Weight(embedName)
+	prompt := g.Gather(embed, o.promptIDs, 0)
+	stop := g.Gather(embed, g.IntTensor([]int64{1, 1}, []int64{n.tokens.stop}), 0)
+	stop = g.Expand(stop, g.Concat(0, g.ShapeOf(o.promptIDs, 0, 1), g.Ints(1, hidden)))
+
+	var language onnx.Value
+	if n.filmed() {
+		language = n.language(g.Scope("language"), o, prompt, stop)
+	}
 	pixels := n.dino.patchPixels(g.Scope("vision"), o.images)
 	vision := g.Concat(-1,
-		n.dino.features(g.Scope("dino"), pixels),
-		n.siglip.features(g.Scope("siglip"), pixels))
+		n.dino.features(g.Scope("dino"), pixels, language),
+		n.siglip.features(g.Scope("siglip"), pixels, language))
 	vision = n.projector.build(g.Scope("projector"), vision)
 	vision = g.Reshape(vision, g.Ints(-1, int64(n.images*n.dino.patches()), hidden))
 
-	embed := g.Weight(embedName)
-	prompt := g.Gather(embed, o.promptIDs, 0)
 	bos := g.Slice(prompt, g.Ints(0), g.Ints(1), 1)
 	rest := g.Slice(prompt, g.Ints(1), g.Ints(math.MaxInt64), 1)
 	parts := []onnx.Value{bos, vision}
 	if n.proprio != nil {
 		parts = append(parts, n.proprio.build(g.Scope("proprio"), o.proprio))
 	}
-	stop := g.Gather(embed, g.IntTensor([]int64{1, 1}, []int64{n.tokens.stop}), 0)
-	stop = g.Expand(stop, g.Concat(0, g.ShapeOf(o.promptIDs, 0, 1), g.Ints(1, hidden)))
 
 	s := &sequence{before: g.Concat(1, append(parts, rest)...), stop: stop}
 	if n.attention == bundle.Bidirectional {

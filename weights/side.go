@@ -83,7 +83,14 @@ func (c *checkpoint) openParts() error {
 				"the logits of its language model are no actions; only if the file is a leftover of another training run, move it out of the directory", ErrTensors, name)
 		}
 	}
-	name, err := c.findPart(proprioPart)
+	name, err := c.findPart(visionPart)
+	if err == nil && name != "" {
+		err = c.openVision(name)
+	}
+	if err != nil {
+		return err
+	}
+	name, err = c.findPart(proprioPart)
 	if err != nil || name == "" {
 		return err
 	}

@@ -22,6 +22,7 @@ type vit struct {
 	classToken bool
 	layerScale bool
 	pool       bool // the checkpoint holds SigLIP's unused pooling head
+	language   int  // width of the language that conditions it by FiLM, 0 for none
 	image      int  // side in pixels
 	patch      int  // side in pixels
 	mean, std  [3]float32
@@ -67,6 +68,10 @@ func (v *vit) blockInventory(i int) []entry {
 			entry{p + "ls1.scale_factor", []int64{int64(v.dim)}, asStored},
 			entry{p + "ls2.scale_factor", []int64{int64(v.dim)}, asStored})
 	}
+	if v.language > 0 {
+		list = append(list, linear(p+"scale", v.language, v.dim, true)...)
+		list = append(list, linear(p+"shift", v.language, v.dim, true)...)
+	}
 	return list
 }
 
@@ -94,8 +99,9 @@ func (v *vit) patchPixels(g *onnx.Graph, images onnx.Value) onnx.Value {
 	return g.Div(x, g.Float(255))
 }
 
-// features turns the pixels of patchPixels into [B*N, patches, dim].
-func (v *vit) features(g *onnx.Graph, pixels onnx.Value) onnx.Value {
+// features turns the pixels of patchPixels into [B*N, patches, dim]. language is
+// read only with FiLM.
+func (v *vit) features(g *onnx.Graph, pixels, language onnx.Value) onnx.Value {
 	x := g.Div(g.Sub(pixels, v.perPixel(g, v.mean)), v.perPixel(g, v.std))
 	x = linearOp(g, x, v.prefix+"patch_embed.proj", true)
 	// The position of the class token is folded into it; only patches have one.
@@ -111,7 +117,7 @@ func (v *vit) features(g *onnx.Graph, pixels onnx.Value) onnx.Value {
 		x = g.Concat(1, append(before, x)...)
 	}
 	for i := range v.depth - 1 {
-		x = v.block(g.Scope(fmt.Sprint(i)), x, fmt.Sprintf("%sblocks.%d.", v.prefix, i))
+		x = v.block(g.Scope(fmt.Sprint(i)), x, language, fmt.Sprintf("%sblocks.%d.", v.prefix, i))
 	}
 	if tokens := v.prefixTokens(); tokens > 0 {
 		x = g.Slice(x, g.Ints(int64(tokens)), g.Ints(int64(tokens+v.patches())), 1)
@@ -142,13 +148,16 @@ func (v *vit) perPixel(g *onnx.Graph, channels [3]float32) onnx.Value {
 	return g.Floats(values...)
 }
 
-func (v *vit) block(g *onnx.Graph, x onnx.Value, p string) onnx.Value {
+func (v *vit) block(g *onnx.Graph, x, language onnx.Value, p string) onnx.Value {
 	a := g.LayerNormalization(x, g.Weight(p+"norm1.weight"), g.Weight(p+"norm1.bias"), vitEpsilon)
 	a = v.attention(g.Scope("attention"), a, p+"attn.")
 	if v.layerScale {
 		a = g.Mul(a, g.Weight(p+"ls1.scale_factor"))
 	}
 	x = g.Add(x, a)
+	if v.language > 0 {
+		x = film(g.Scope("film"), x, language, p)
+	}
 	m := g.LayerNormalization(x, g.Weight(p+"norm2.weight"), g.Weight(p+"norm2.bias"), vitEpsilon)
 	m = linearOp(g, m, p+"mlp.fc1", true)
 	m = linearOp(g, gelu(g, m), p+"mlp.fc2", true)

@@ -21,7 +21,7 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	o.Exporter = "ddvla export " + buildVersion()
 	flags := newFlags("export", "--checkpoint DIR --out BUNDLE --action-rate HZ [FLAGS]\n"+
 		"Turns a checkpoint in the published OpenVLA-OFT layout into a policy bundle.")
-	flags.StringVar(&o.Checkpoint, "checkpoint", "", "checkpoint `directory`: safetensors, config.json, tokenizer.model, dataset_statistics.json, proprio_projector--STEP_checkpoint.pt")
+	flags.StringVar(&o.Checkpoint, "checkpoint", "", "checkpoint `directory`: safetensors, config.json, tokenizer.model, dataset_statistics.json, and proprio_projector and vision_backbone (FiLM) --STEP_checkpoint.pt")
 	flags.StringVar(&o.Out, "out", "", "bundle `directory` to make; it must not exist")
 	flags.StringVar(&o.LoRA, "lora", "", "`directory` of a PEFT LoRA adapter to merge into the checkpoint, which must be its base")
 	plan := flags.Bool("plan", false, "print what would be done, tensor by tensor, and write nothing")
@@ -111,6 +111,9 @@ func printPlan(w io.Writer, p *weights.Plan) error {
 		m.Action.UnnormKey, m.Action.Normalization)
 	if lora := m.Source.Options["lora"]; lora != "" {
 		fmt.Fprintf(w, "LoRA merged in float32: %s\n", lora)
+	}
+	if film := m.Source.Options["film"]; film != "" {
+		fmt.Fprintf(w, "FiLM: language conditions the vision towers of %s\n", film)
 	}
 	fmt.Fprintf(w, "read: %s\n", strings.Join(p.Files, " "))
 	_, err := fmt.Fprintln(w, "nothing was written; leave out --plan to export")

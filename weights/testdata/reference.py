@@ -12,6 +12,10 @@ saves it, and DIR/lora.safetensors with the logits of the network that applies i
 without merging: every linear layer but the proprio projector's, the patch convolutions and lm_head.
 Its adapter_model.bin, as older versions of PEFT save it, is in DIR-side, with the proprio projector
 as openvla-oft saves it: the state_dict of a module that distributed training has wrapped.
+
+A job with "film": {"r", "dtype", "distributed"} makes the vision towers of a fine-tune with FiLM (film.py) and
+saves them in DIR-film as openvla-oft does. DIR/film.safetensors has the logits with lora_alpha
+min(r, 16), those with the scale of "lora" (".config"), and those of each mutation.
 """
 
 import contextlib
@@ -25,6 +29,7 @@ sys.path.insert(0, sys.argv[1])
 import torch  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
+import film  # noqa: E402
 import make_random  # noqa: E402
 from ddvla import checkpoint, model  # noqa: E402
 
@@ -134,6 +139,30 @@ class Distributed(torch.nn.Module):
         self.module = module
 
 
+def film_results(net, directory, job):
+    rank, dtype = job["film"]["r"], make_random.DTYPES[job["film"]["dtype"]]
+    inputs = make_random.observation(net.sizes, 300, 3, 7)
+    results = {name: tensor.float() for name, tensor in zip(names, inputs)}
+    results["logits.base"] = net.logits(*inputs)
+    with torch.no_grad():
+        settings = film.wrap(net, rank, dtype, 77)
+        state = film.state_dict(net, dtype)
+        if job["film"]["distributed"]:
+            state = {"module." + name: tensor for name, tensor in state.items()}
+        os.makedirs(directory + "-film")
+        torch.save(state, os.path.join(directory + "-film", "vision_backbone--150000_checkpoint.pt"))
+        scale = min(rank, 16) / max(rank, 1)
+        for mutation in [None, *film.MUTATIONS]:
+            if mutation != "base":
+                name = "logits" + ("." + mutation if mutation else "")
+                results[name] = film.logits(net, settings, inputs, scale, mutation)
+        results["logits.scale"] = film.logits(net, settings, inputs, 32 / max(rank, 1))
+        lora = job["lora"]
+        configured = lora["alpha"] / (lora["r"] ** 0.5 if lora["rslora"] else lora["r"])
+        results["logits.config"] = film.logits(net, settings, inputs, configured)
+    checkpoint.write_safetensors(os.path.join(directory, "film.safetensors"), results)
+
+
 torch.set_num_threads(1)
 for job in json.load(sys.stdin):
     sizes, directory = job, job["trained"]
@@ -169,3 +198,5 @@ for job in json.load(sys.stdin):
             with applied(net, tensors, job["lora"], mutation) as logits:
                 results["logits" + ("." + mutation if mutation else "")] = logits(*inputs)
         checkpoint.write_safetensors(os.path.join(job["dir"], "lora.safetensors"), results)
+    if job["film"]:
+        film_results(net, job["dir"], job)
