@@ -249,6 +249,14 @@ type predictedDim struct {
 	gripper bool
 }
 
+// shownUnit tells changes from positions; a gripper's value is an opening.
+func (d predictedDim) shownUnit() string {
+	if d.Space == bundle.Joint || d.gripper {
+		return d.Unit
+	}
+	return d.Unit + "/row"
+}
+
 func (p *prediction) warn(format string, args ...any) {
 	p.Warnings = append(p.Warnings, fmt.Sprintf(format, args...))
 }
@@ -594,7 +602,7 @@ func (p *prediction) printTable(w io.Writer, columns []int) error {
 		fmt.Fprintln(table)
 	}
 	row("time", func(d predictedDim, _ int) string { return d.Name })
-	row("s", func(d predictedDim, _ int) string { return d.Unit })
+	row("s", func(d predictedDim, _ int) string { return d.shownUnit() })
 	if slices.ContainsFunc(columns, func(i int) bool { return p.Dims[i].Start != nil }) {
 		row("now", func(d predictedDim, _ int) string {
 			if d.Start == nil {

@@ -107,7 +107,7 @@ func (p *prediction) panel(i int, last bool, ticks int) *plot.Plot {
 	}
 	fig.Title.Text = d.Name
 	fig.Title.Padding = 3
-	fig.Y.Label.Text = d.Unit
+	fig.Y.Label.Text = d.shownUnit()
 	if last {
 		fig.X.Label.Text = "time from observation (s)"
 	} else {

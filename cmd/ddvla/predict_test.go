@@ -279,6 +279,40 @@ func TestPredictJSON(t *testing.T) {
 	})
 }
 
+// A change has no place to start from, and a gripper is told in metres of opening,
+// whatever its column holds.
+func TestPredictTellsSpacesApart(t *testing.T) {
+	s := newScene(t)
+	dir := testbundle.Copy(t, func(m *bundle.Manifest) {
+		m.Action.Dims[0].Space = bundle.JointDelta
+		m.Action.Dims[13].Unit = "1"
+		m.Action.Dims[13].Gripper = &bundle.Gripper{Mode: bundle.GripperBinary, Open: 0.06, Close: 0.01, Threshold: 0.04, Invert: true}
+	})
+	p := predictJSON(t, s.args(dir, "--state", s.numbers())...)
+	delta, joint, gripper := p.Dims[0], p.Dims[1], p.Dims[13]
+	if delta.Space != "joint_delta" || delta.Start != nil || joint.Start == nil || gripper.Start == nil {
+		t.Errorf("%+v, %+v, %+v", delta, joint, gripper)
+	}
+	if gripper.Unit != "m" || gripper.Low != 0.01 || gripper.High != 0.06 {
+		t.Errorf("%+v", gripper)
+	}
+	for _, row := range p.Values {
+		if v := row[13]; v != 0.01 && v != 0.06 {
+			t.Errorf("gripper at %g", v)
+		}
+	}
+	_, stdout, _ := call(t, s.args(dir, "--state", s.numbers())...)
+	for line := range strings.Lines(stdout) {
+		if f := strings.Fields(line); len(f) == 8 && f[0] == "s" {
+			if f[1] != "rad/row" || f[2] != "rad" {
+				t.Errorf("units %q", f)
+			}
+			return
+		}
+	}
+	t.Errorf("no units in\n%s", stdout)
+}
+
 func TestPredictDraws(t *testing.T) {
 	s := newScene(t)
 	out := s.write(t, "chunk.png", []byte("what was there before"))
@@ -417,6 +451,7 @@ func TestPredictRefuses(t *testing.T) {
 		"NaN":               {2, []string{"left_joint2 is NaN", list}, s.args(dir, "--state", with(1, "nan"))},
 		"infinite":          {2, []string{"right_gripper is +Inf", list}, s.args(dir, "--state", with(13, "inf"))},
 		"degrees":           {2, []string{"right_joint2 is 45 rad", "degrees", list}, s.args(dir, "--state", with(8, "45"))},
+		"negative degrees":  {2, []string{"left_joint1 is -90 rad", "degrees", list}, s.args(dir, "--state", with(0, "-90"))},
 		"millimetres":       {2, []string{"left_gripper is 70 m", "millimetres", list}, s.args(dir, "--state", with(6, "70"))},
 		"no such state":     {2, []string{"none.json", list}, s.args(dir, "--state", "none.json")},
 		"no JSON":           {2, []string{"no JSON object", list}, s.args(dir, "--state", file("[1, 2]"))},
@@ -425,6 +460,7 @@ func TestPredictRefuses(t *testing.T) {
 		"a list of numbers": {2, []string{"left_joint1 is [", list}, s.args(dir, "--state", file(`{"left_joint1": [0.1]}`))},
 		"a name twice":      {2, []string{"left_joint1 is there twice", list}, s.args(dir, "--state", file(`{"left_joint1": 0, "left_joint1": 1}`))},
 		"unknown names":     {2, []string{"lacks left_joint1", "has torso too many", list}, s.args(dir, "--state", file(`{"torso": 0.25}`))},
+		"a name more":       {2, []string{"has torso too many", list}, s.args(dir, "--state", file(`{"torso": 0, "`+strings.Join(s.names(), `": 0, "`)+`": 0}`))},
 		"two objects":       {2, []string{"something follows", list}, s.args(dir, "--state", file(`{"torso": 0.25} {}`))},
 		"out is a directory": {2, []string{"is a directory"}, good("--out", func() string {
 			d := filepath.Join(s.dir, "d.png")
