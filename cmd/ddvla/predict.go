@@ -223,8 +223,8 @@ type prediction struct {
 	Dims        []predictedDim     `json:"dims"`
 	Times       []float64          `json:"times"` // s after the observation
 	Values      [][]float64        `json:"values"`
-	Confidence  [][]float32        `json:"confidence"` // 0..1
-	Mean        float64            `json:"confidence_mean"`
+	Confidence  [][]float32        `json:"confidence,omitempty"` // 0..1; none where the chunk has none
+	Mean        float64            `json:"confidence_mean,omitempty"`
 	Seconds     struct {
 		Load       float64 `json:"load"`
 		Preprocess float64 `json:"preprocess"`
@@ -299,15 +299,17 @@ func (p *prediction) take(pol *model.Policy, r *model.Result) error {
 	p.Seconds.Decode = r.Timings.Decode.Seconds()
 	c := r.Chunk
 	p.ActionRate = c.Rate
-	all := make([]float64, len(c.Confidence))
-	for i, x := range c.Confidence {
-		all[i] = float64(x)
-	}
-	p.Mean = stat.Mean(all, nil)
 	for t := range c.Rows() {
 		p.Times = append(p.Times, float64(t+1)/c.Rate)
 		p.Values = append(p.Values, c.At(t))
-		p.Confidence = append(p.Confidence, c.Confidence[t*c.Dims:(t+1)*c.Dims])
+	}
+	if c.Confidence != nil {
+		all := make([]float64, len(c.Confidence))
+		for i, x := range c.Confidence {
+			all[i] = float64(x)
+		}
+		p.Mean = stat.Mean(all, nil)
+		p.Confidence = slices.Collect(slices.Chunk(c.Confidence, c.Dims))
 	}
 	p.warnEdges(m.Tokens.Bins)
 	return nil
@@ -563,8 +565,10 @@ func (p *prediction) print(w io.Writer) error {
 	line("prompt", "%q", p.Prompt)
 	line("decoding", "%s, %d of at most %d rounds, seed %d", p.Preset, p.Rounds, p.MaxRounds, p.Seed)
 	line("chunk", "%d rows of %d at %g Hz", len(p.Values), len(p.Dims), p.ActionRate)
-	least, row, column := p.leastConfidence()
-	line("confidence", "mean %.3f, least %.3f (%s at %.3f s)", p.Mean, least, p.Dims[column].Name, p.Times[row])
+	if p.Confidence != nil {
+		least, row, column := p.leastConfidence()
+		line("confidence", "mean %.3f, least %.3f (%s at %.3f s)", p.Mean, least, p.Dims[column].Name, p.Times[row])
+	}
 	line("took", "load %.1f s; preprocess %.1f ms, inference %.1f ms (the first, which also warms up), decode %.1f ms",
 		p.Seconds.Load, 1e3*p.Seconds.Preprocess, 1e3*p.Seconds.Inference, 1e3*p.Seconds.Decode)
 	for _, text := range p.Warnings {

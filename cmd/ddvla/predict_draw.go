@@ -191,7 +191,11 @@ func (p *prediction) drawHead(c draw.Canvas) {
 	c.FillText(style, at, fit(strings.Join(strings.Fields(p.Instruction), " "), style, room))
 	sans(&style, 10)
 	at.Y -= 20
-	c.FillText(style, at, fit(fmt.Sprintf("%s, %s, %d rounds, confidence %.2f", p.Policy, p.Preset, p.Rounds, p.Mean), style, room))
+	how := fmt.Sprintf("%s, %s, %d rounds", p.Policy, p.Preset, p.Rounds)
+	if p.Confidence != nil {
+		how += fmt.Sprintf(", mean confidence %.2f", p.Mean)
+	}
+	c.FillText(style, at, fit(how, style, room))
 	at.Y -= 15
 	c.FillText(style, at, fit(fmt.Sprintf("%d rows at %g Hz", len(p.Times), p.ActionRate), style, room))
 }

@@ -371,6 +371,10 @@ func TestPredictDrawsChanges(t *testing.T) {
 		Times:  []float64{1},
 		Values: [][]float64{{0.02, 2}},
 	}
+	var text bytes.Buffer
+	if err := p.print(&text); err != nil || !strings.Contains(text.String(), "m/row") || strings.Contains(text.String(), "confidence") {
+		t.Errorf("%v in\n%s", err, text.String())
+	}
 	const width, height = 400, 400
 	img := p.draw(width, height)
 	if size := img.Bounds().Size(); size != (image.Point{X: width, Y: height}) {
