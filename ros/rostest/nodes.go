@@ -252,7 +252,7 @@ func closeTwiceAtOnce(f *fixture) {
 	end := func(what string, c interface{ Close() error }) {
 		err := c.Close()
 		if !left.Load() {
-			err = errors.Join(err, fmt.Errorf("Close of the %s returned while the callback ran", what))
+			err = errors.Join(err, fmt.Errorf("the %s was closed while its callback ran", what))
 		}
 		ended <- err
 	}
