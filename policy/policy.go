@@ -54,14 +54,15 @@ type Timings struct {
 type Result struct {
 	Chunk   *action.Chunk
 	Prompt  string // the text that was tokenised
-	Rounds  int    // denoising rounds that ran
+	Rounds  int    // denoising rounds that ran, 1 with an L1 head
 	Timings Timings
 }
 
 // Options say how a policy runs.
 type Options struct {
 	Runtime ort.Config
-	// Decode is used until SetDecode changes it; nil takes the manifest's.
+	// Decode is used until SetDecode changes it; nil takes the manifest's. A policy
+	// with an L1 head decodes nothing and leaves it unread.
 	Decode *decode.Params
 	// Seed starts the noise of the decoding; the same seed and observations
 	// give the same chunks.
@@ -82,7 +83,8 @@ type Policy struct {
 	tokenizer *text.Tokenizer
 	codec     *action.Codec
 	runtime   *ort.Runtime
-	fused     *ort.Fused
+	fused     *ort.Fused  // nil with an L1 head
+	values    *ort.Values // nil without
 	log       *zap.Logger
 
 	mu     sync.Mutex
@@ -140,7 +142,12 @@ func Open(ctx context.Context, dir string, options Options) (p *Policy, err erro
 		return p, err
 	}
 	phase("runtime " + p.runtime.Version())
-	if p.fused, err = p.runtime.Fused(b); err != nil {
+	if m.Model.Head == bundle.L1Head {
+		p.values, err = p.runtime.Values(b)
+	} else {
+		p.fused, err = p.runtime.Fused(b)
+	}
+	if err != nil {
 		return p, err
 	}
 	phase("graph loaded")
@@ -158,6 +165,9 @@ func (p *Policy) Close() error {
 	var errs []error
 	if p.fused != nil {
 		errs = append(errs, p.fused.Close())
+	}
+	if p.values != nil {
+		errs = append(errs, p.values.Close())
 	}
 	if p.runtime != nil {
 		errs = append(errs, p.runtime.Close())
@@ -226,6 +236,12 @@ func (p *Policy) Infer(ctx context.Context, o *Observation) (*Result, error) {
 	}
 	prepared := time.Now()
 	r.Timings.Preprocess = prepared.Sub(start)
+	if p.values != nil {
+		if err := p.regress(ctx, o, r); err != nil {
+			return nil, err
+		}
+		return r, nil
+	}
 
 	// Drawing noise takes longer than preparing a picture, so the next chunk's is
 	// drawn while the graph works on this one.
@@ -250,6 +266,23 @@ func (p *Policy) Infer(ctx context.Context, o *Observation) (*Result, error) {
 	return r, nil
 }
 
+// regress runs a policy with an L1 head, whose chunks have no confidence.
+func (p *Policy) regress(ctx context.Context, o *Observation, r *Result) error {
+	start := time.Now()
+	values, err := p.values.Run(ctx, &p.inputs.Observation, 1)
+	if err != nil {
+		return fmt.Errorf("inference: %w", err)
+	}
+	inferred := time.Now()
+	r.Timings.Inference = inferred.Sub(start)
+	if r.Chunk, err = p.codec.ChunkFromRegression(values); err != nil {
+		return err
+	}
+	r.Chunk.Stamp, r.Rounds = o.Stamp, 1
+	r.Timings.Decode = time.Since(inferred)
+	return r.Chunk.Validate()
+}
+
 // prepare fills the graph's inputs.
 func (p *Policy) prepare(o *Observation, r *Result) (*ort.FusedInputs, error) {
 	m, in := p.Manifest(), &p.inputs
@@ -269,6 +302,9 @@ func (p *Policy) prepare(o *Observation, r *Result) (*ort.FusedInputs, error) {
 	}
 	if err := p.pictures(o.Images); err != nil {
 		return nil, err
+	}
+	if p.values != nil {
+		return in, nil
 	}
 	l := m.Action.Tokens()
 	if in.Inputs, err = p.Decode().Inputs([]int{l}, l, m.Tokens.Bins, p.noise); err != nil {

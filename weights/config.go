@@ -243,6 +243,13 @@ func (c *checkpoint) network(o *Options) (*network, error) {
 	if c.tensors.has(proprioPrefix + "fc1.weight") {
 		n.proprio = &proprioProjector{dims: c.tensors.dim(proprioPrefix+"fc1.weight", 1), hidden: model.hidden}
 	}
+	if n.head, err = c.newHead(o, model.hidden); err != nil {
+		return nil, err
+	}
+	model.headless = n.head != nil
+	if err := n.checkHead(); err != nil {
+		return nil, err
+	}
 	if err := c.tensors.compare(n.inventory()); err != nil {
 		return nil, err
 	}

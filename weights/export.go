@@ -8,8 +8,8 @@
 // stop the export.
 //
 // The architecture is a file per part: dinov2.go and siglip.go over vit.go,
-// projector.go, film.go, llama.go, joined in sequence.go; denoise.go is the decoding
-// loop around it. A LoRA adapter is merged as the weights are read (lora.go), and
+// projector.go, film.go, llama.go, head.go, joined in sequence.go; denoise.go is the
+// decoding loop around it. A LoRA adapter is merged as the weights are read (lora.go), and
 // what openvla-oft saves beside the safetensors is found in side.go. `ddvla export`
 // is Export on the command line.
 package weights
@@ -122,7 +122,13 @@ func (j *job) export(ctx context.Context, o Options) error {
 			return err
 		}
 		m.Files[bundle.WeightsFile] = sum
-		for name, g := range map[string]*onnx.Graph{bundle.StepFile: j.network.stepGraph(store), bundle.GraphFile: j.network.policyGraph(store)} {
+		graphs := map[string]*onnx.Graph{}
+		if j.network.head != nil {
+			graphs[bundle.GraphFile] = j.network.valuesGraph(store)
+		} else {
+			graphs[bundle.GraphFile], graphs[bundle.StepFile] = j.network.policyGraph(store), j.network.stepGraph(store)
+		}
+		for name, g := range graphs {
 			raw, err := g.Marshal("ddvla")
 			if err != nil {
 				return err

@@ -30,6 +30,7 @@ type llama struct {
 	epsilon      float32
 	ropeTheta    float64
 	maxPositions int
+	headless     bool // an action head reads the normed hidden states
 }
 
 // tokenIDs are the ids that the graph itself puts into the sequence.
@@ -67,7 +68,11 @@ func (l *llama) inventory() []entry {
 		list = append(list, linear(p+"mlp.up_proj", l.hidden, l.intermediate, false)...)
 		list = append(list, linear(p+"mlp.down_proj", l.intermediate, l.hidden, false)...)
 	}
-	return append(list, entry{finalNorm, []int64{d}, asStored}, entry{headName, []int64{rows, d}, headRows})
+	head := entry{headName, []int64{rows, d}, headRows}
+	if l.headless {
+		head.as = dead
+	}
+	return append(list, entry{finalNorm, []int64{d}, asStored}, head)
 }
 
 // ropeShape is that of each of the two tables of positions.
@@ -100,7 +105,7 @@ func (l *llama) writeRope(store *onnx.Store) error {
 type keyValue struct{ key, value onnx.Value }
 
 // logits runs the layers over x [B, S, hidden] and returns the head's logits
-// [B, L, K or V] at the rows of s. In the last layer only those rows are
+// [B, L, K or V], headless the normed hidden states [B, L, hidden], at the rows of s. In the last layer only those rows are
 // computed; all tokens are still attended to.
 func (l *llama) logits(g *onnx.Graph, x onnx.Value, s *sequence) onnx.Value {
 	for i := range l.layers {
@@ -174,7 +179,11 @@ func (l *llama) layer(g *onnx.Graph, layer int, x, queries, cos, sin, bias onnx.
 
 func (l *llama) head(g *onnx.Graph, x onnx.Value) onnx.Value {
 	g = g.Scope("head")
-	return g.MatMul(l.norm(g, x, finalNorm), g.Weight(headName))
+	x = l.norm(g, x, finalNorm)
+	if l.headless {
+		return x
+	}
+	return g.MatMul(x, g.Weight(headName))
 }
 
 // norm is RMSNorm, in the order of operations that ONNX Runtime recognises.

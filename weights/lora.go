@@ -228,9 +228,11 @@ func (a *adapter) merge(s tensorSource, inventory []entry) (int, error) {
 }
 
 // adaptable reports whether e is the weight of a linear layer or a convolution of
-// the model that PEFT wraps, which the proprio projector stands beside.
+// the model that PEFT wraps, which the proprio projector and the action head stand
+// beside.
 func (e entry) adaptable() bool {
-	return e.name != embedName && !strings.HasPrefix(e.name, proprioPrefix) && (len(e.shape) == 2 || len(e.shape) == 4)
+	beside := strings.HasPrefix(e.name, proprioPrefix) || strings.HasPrefix(e.name, headPrefix)
+	return e.name != embedName && !beside && (len(e.shape) == 2 || len(e.shape) == 4)
 }
 
 // sum is the base tensor of an entry plus its part of the adapter.

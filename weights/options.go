@@ -51,6 +51,9 @@ type Options struct {
 	// Vocabulary is what probabilities are taken over: the action bins, or every
 	// word and bin, as the released code of Discrete Diffusion VLA does.
 	Vocabulary bundle.Vocabulary
+	// Head is what the chunk comes out of: "tokens", the language model's logits,
+	// or "l1", the action head; empty for l1 where the checkpoint has one.
+	Head string
 	// UnnormKey is the data set in dataset_statistics.json; empty for the only
 	// one.
 	UnnormKey string
@@ -115,6 +118,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("%w attention is %q, must be bidirectional, prefix or causal", ErrOption, o.Attention)
 	case o.Vocabulary != bundle.ActionVocabulary && o.Vocabulary != bundle.FullVocabulary:
 		return fmt.Errorf("%w vocabulary is %q, must be action or full", ErrOption, o.Vocabulary)
+	case !slices.Contains([]string{"", "tokens", "l1"}, o.Head):
+		return fmt.Errorf("%w head is %q, must be tokens or l1", ErrOption, o.Head)
 	case len(o.ActionDims) == 0:
 		return fmt.Errorf("%w action-dims is empty", ErrOption)
 	case !slices.Contains(decode.Presets(), decode.Preset(o.Decode.Preset)):
@@ -165,6 +170,11 @@ func (o *Options) manifest(c *checkpoint, n *network) (bundle.Manifest, error) {
 			"normalization": string(o.Normalization), "unnorm-key": key, "attention": string(n.attention),
 			"vocabulary": string(n.tokens.vocabulary),
 		}},
+	}
+	if n.head != nil {
+		// Nothing is decoded in rounds.
+		m.Model.Head, m.Decode.Rounds = bundle.L1Head, 1
+		m.Source.Options["head"] = "l1"
 	}
 	if m.Name == "" {
 		absolute, err := filepath.Abs(o.Checkpoint)

@@ -268,6 +268,9 @@ func TestCheckerAcceptsTheGraphs(t *testing.T) {
 		bundles = append(bundles, b)
 		paths = append(paths, b.Path(bundle.StepFile), b.Path(bundle.GraphFile))
 	}
+	l1 := headed(t, 1)
+	bundles = append(bundles, l1.export(t))
+	paths = append(paths, bundles[len(bundles)-1].Path(bundle.GraphFile))
 	var reports []struct {
 		Inputs, Outputs, Operators []string
 		Ports, Tensors             []string

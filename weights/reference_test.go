@@ -28,6 +28,7 @@ type sample struct {
 	cases       []sampleCase
 	lora        *loraSample
 	film        *filmSample
+	head        *headSample
 	dir         string // of the checkpoint
 	results     string // directory of the reference's files
 }
@@ -52,6 +53,12 @@ type filmSample struct {
 	Distributed bool   `json:"distributed"` // names start with "module."
 }
 
+// headSample is a random L1 action head, made for the sample.
+type headSample struct {
+	Inner int `json:"inner"` // width
+	Depth int `json:"depth"` // residual layers
+}
+
 // mutations are the deliberate faults of the reference (train/ddvla/model.py)
 // that the comparison must notice.
 func mutations(except ...string) []string {
@@ -74,6 +81,7 @@ func samples() []sample {
 			cases: []sampleCase{{3, 7, mutations()}, {1, 12, mutations()}, {1, 2, nil}},
 			lora:  &loraSample{Rank: 5, Alpha: 8, DType: "bf16"},
 			film:  &filmSample{Rank: 20, DType: "bf16"},
+			head:  &headSample{Inner: 35, Depth: 2},
 		},
 		{
 			name: "one image", images: 1, chunk: 5, dims: 3, proprio: 4,
@@ -84,6 +92,7 @@ func samples() []sample {
 			cases: []sampleCase{{1, 5, mutations("image_order")}, {3, 9, mutations("image_order")}},
 			lora:  &loraSample{Rank: 3, Alpha: 2.5, RSLoRA: true, DType: "f32"},
 			film:  &filmSample{Rank: 3, DType: "f32", Distributed: true},
+			head:  &headSample{Inner: 50, Depth: 3},
 		},
 		{
 			name: "no proprio", images: 2, chunk: 1, dims: 1, proprio: 0,
@@ -136,6 +145,7 @@ func references(t testing.TB) []sample {
 			Cases   []map[string]any `json:"cases"`
 			LoRA    *loraSample      `json:"lora"`
 			FiLM    *filmSample      `json:"film"`
+			Head    *headSample      `json:"head"`
 		}
 		var jobs []job
 		list := samples()
@@ -146,7 +156,7 @@ func references(t testing.TB) []sample {
 			if s.trained != "" {
 				s.dir = s.trained
 			}
-			j := job{Dir: s.results, Args: s.args, Trained: s.trained, Images: s.images, Slots: s.chunk * s.dims, LoRA: s.lora, FiLM: s.film}
+			j := job{Dir: s.results, Args: s.args, Trained: s.trained, Images: s.images, Slots: s.chunk * s.dims, LoRA: s.lora, FiLM: s.film, Head: s.head}
 			for _, c := range s.cases {
 				j.Cases = append(j.Cases, map[string]any{"batch": c.batch, "prompt": c.prompt, "mutations": append([]string{}, c.mutations...)})
 			}

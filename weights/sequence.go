@@ -22,6 +22,7 @@ type network struct {
 	images       int // N
 	slots        int // L
 	attention    bundle.Attention
+	head         *l1Head // nil: actions are tokens
 }
 
 func (n *network) inventory() []entry {
@@ -29,6 +30,9 @@ func (n *network) inventory() []entry {
 	list = append(list, n.projector.inventory()...)
 	if n.proprio != nil {
 		list = append(list, n.proprio.inventory()...)
+	}
+	if n.head != nil {
+		list = append(list, n.head.inventory()...)
 	}
 	return append(list, n.llama.inventory()...)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/ddvla/ddvla/weights/safetensors"
@@ -73,17 +74,29 @@ func (c *checkpoint) findPart(part string) (string, error) {
 
 // openParts opens the files beside the weights.
 func (c *checkpoint) openParts() error {
-	for _, part := range []string{headPart, noisyPart} {
-		name, err := c.findPart(part)
+	name, err := c.findPart(noisyPart)
+	if err != nil {
+		return err
+	}
+	if name != "" {
+		return errDiffusion(name)
+	}
+	if name, err = c.findPart(headPart); err != nil {
+		return err
+	}
+	if name != "" {
+		r, err := openTensors(c.folder, name)
 		if err != nil {
 			return err
 		}
-		if name != "" {
-			return fmt.Errorf("%w: %s says that the policy predicts continuous actions (by L1 regression or diffusion), which is not exported: "+
-				"the logits of its language model are no actions; only if the file is a leftover of another training run, move it out of the directory", ErrTensors, name)
+		if err := c.take(r, headPrefix); err != nil {
+			return err
+		}
+		if slices.ContainsFunc(r.Names(), func(n string) bool { return strings.HasPrefix(n, "noise_predictor.") }) {
+			return errDiffusion(name)
 		}
 	}
-	name, err := c.findPart(visionPart)
+	name, err = c.findPart(visionPart)
 	if err == nil && name != "" {
 		err = c.openVision(name)
 	}
@@ -99,4 +112,9 @@ func (c *checkpoint) openParts() error {
 		return err
 	}
 	return c.take(r, proprioPrefix)
+}
+
+func errDiffusion(name string) error {
+	return fmt.Errorf("%w: %s says that the policy predicts actions by diffusion of continuous values, which is not exported: "+
+		"the logits of its language model are no actions; only if the file is a leftover of another training run, move it out of the directory", ErrTensors, name)
 }

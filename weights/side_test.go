@@ -109,10 +109,19 @@ func TestSideFilesRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
-		{"action_head--150000_checkpoint.pt says that the policy predicts continuous actions", ErrTensors,
-			func(t *testing.T, dir, saved string) {
-				place(t, saved, filepath.Join(dir, "action_head--150000_checkpoint.pt"))
-			}},
+		{"left over action_head.fc1.bias", ErrTensors, func(t *testing.T, dir, saved string) {
+			place(t, saved, filepath.Join(dir, savedHead))
+		}},
+		{savedHead + " says that the policy predicts actions by diffusion", ErrTensors, func(t *testing.T, dir, saved string) {
+			head := filepath.Join(filepath.Dir(saved), savedHead)
+			raw, err := os.ReadFile(head)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The diffusion head's names, as long as these.
+			name := "module.model.mlp_resnet_blocks.0.ffn.0.weight"
+			put(t, dir, savedHead, strings.Replace(string(raw), name, "module.noise_predictor."+strings.Repeat("x", len(name)-len("module.noise_predictor.")), 1))
+		}},
 		{"noisy_action_projector--latest_checkpoint.pt says", ErrTensors, func(t *testing.T, dir, saved string) {
 			place(t, saved, filepath.Join(dir, "noisy_action_projector--latest_checkpoint.pt"))
 		}},

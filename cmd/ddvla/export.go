@@ -21,7 +21,7 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	o.Exporter = "ddvla export " + buildVersion()
 	flags := newFlags("export", "--checkpoint DIR --out BUNDLE --action-rate HZ [FLAGS]\n"+
 		"Turns a checkpoint in the published OpenVLA-OFT layout into a policy bundle.")
-	flags.StringVar(&o.Checkpoint, "checkpoint", "", "checkpoint `directory`: safetensors, config.json, tokenizer.model, dataset_statistics.json, and proprio_projector and vision_backbone (FiLM) --STEP_checkpoint.pt")
+	flags.StringVar(&o.Checkpoint, "checkpoint", "", "checkpoint `directory`: safetensors, config.json, tokenizer.model, dataset_statistics.json, and --STEP_checkpoint.pt of proprio_projector, vision_backbone (FiLM) and action_head (L1)")
 	flags.StringVar(&o.Out, "out", "", "bundle `directory` to make; it must not exist")
 	flags.StringVar(&o.LoRA, "lora", "", "`directory` of a PEFT LoRA adapter to merge into the checkpoint, which must be its base")
 	plan := flags.Bool("plan", false, "print what would be done, tensor by tensor, and write nothing")
@@ -34,6 +34,7 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	flags.IntVar(&o.Chunk, "chunk", o.Chunk, "`rows` of a chunk")
 	attention := flags.String("attention", "", "which tokens see which: `kind` bidirectional, prefix or causal, as the model was trained (default what config.json says, or bidirectional)")
 	vocabulary := flags.String("vocabulary", string(o.Vocabulary), "what probabilities are taken over: `action or full`, the bins or all words too, as the released code does")
+	flags.StringVar(&o.Head, "head", "", "what chunks come out of: `tokens or l1`, the language model or its action_head--STEP_checkpoint.pt (default l1 where there is one)")
 	flags.StringVar(&o.UnnormKey, "unnorm-key", "", "data set's `key` in dataset_statistics.json (default the only one)")
 	normalization := flags.String("normalization", string(o.Normalization), "statistics behind the bins: `bounds or bounds_q99`")
 	flags.StringVar(&o.PromptTemplate, "prompt-template", o.PromptTemplate, "`text` with {instruction} in it")
@@ -111,6 +112,9 @@ func printPlan(w io.Writer, p *weights.Plan) error {
 		m.Action.UnnormKey, m.Action.Normalization)
 	if lora := m.Source.Options["lora"]; lora != "" {
 		fmt.Fprintf(w, "LoRA merged in float32: %s\n", lora)
+	}
+	if m.Model.Head == bundle.L1Head {
+		fmt.Fprintln(w, "L1 head: the chunk comes out of the action head in one pass; nothing is decoded")
 	}
 	if film := m.Source.Options["film"]; film != "" {
 		fmt.Fprintf(w, "FiLM: language conditions the vision towers of %s\n", film)

@@ -79,6 +79,17 @@ func (c *Codec) Chunk(values []float32) (*Chunk, error) {
 	})
 }
 
+// ChunkFromRegression is [Codec.Chunk] for the values of an L1 head. It may say
+// more than the training data's bounds, as in OpenVLA-OFT, which does not clip.
+func (c *Codec) ChunkFromRegression(values []float32) (*Chunk, error) {
+	return c.chunk(len(values), func(i int) (float64, error) {
+		if v := float64(values[i]); finite(v) {
+			return v, nil
+		}
+		return 0, fmt.Errorf("is %v", values[i])
+	})
+}
+
 // ChunkFromBins is [Codec.Chunk] for the centres of bins.
 func (c *Codec) ChunkFromBins(bins []int64) (*Chunk, error) {
 	return c.chunk(len(bins), func(i int) (float64, error) {

@@ -113,6 +113,8 @@ func TestValidateNamesTheField(t *testing.T) {
 		"schema_version":           func(m *Manifest) { m.SchemaVersion = 2 },
 		"model.hidden":             func(m *Manifest) { m.Model.Hidden = 0 },
 		"model.attention":          func(m *Manifest) { m.Model.Attention = "some" },
+		"model.head is \"l2\"":     func(m *Manifest) { m.Model.Head = "l2" },
+		"model.head is l1":         func(m *Manifest) { m.Model.Head, m.Model.Attention = L1Head, Causal },
 		"model.vocabulary":         func(m *Manifest) { m.Model.Vocabulary = "" },
 		"model.max_sequence":       func(m *Manifest) { m.Model.MaxSequence = 19 },
 		"tokens.bins":              func(m *Manifest) { m.Tokens.Bins = 1 },

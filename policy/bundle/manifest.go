@@ -57,6 +57,8 @@ type Model struct {
 	Attention Attention `json:"attention"`
 	// Vocabulary is what the softmax of the logits runs over.
 	Vocabulary Vocabulary `json:"vocabulary"`
+	// Head is what the chunk comes out of.
+	Head Head `json:"head,omitempty"`
 	// Precision of the weights in the graph: "float32".
 	Precision string `json:"precision"`
 	// ImageNormalization is what the graph applies to pixels in 0..1 for each
@@ -88,6 +90,20 @@ const (
 	Prefix Attention = "prefix"
 	// Causal is stock OpenVLA.
 	Causal Attention = "causal"
+)
+
+// Head is what a chunk comes out of.
+type Head string
+
+// Heads.
+const (
+	// TokensHead is the language model's own: action tokens, unmasked in rounds.
+	TokensHead Head = ""
+	// L1Head is a regression in one pass (OpenVLA-OFT): policy.onnx takes the
+	// observation alone and has one output, values, float32 [B, chunk * dims],
+	// normalised and not bounded. There is no step.onnx; Tokens.Mask, Bins,
+	// Vocabulary and Decode mean nothing.
+	L1Head Head = "l1"
 )
 
 // Vocabulary says what the softmax denominator covers.

@@ -70,6 +70,15 @@ func (m *Manifest) validateModel() error {
 	default:
 		return field("model.attention", "is %q, must be bidirectional, prefix or causal", d.Attention)
 	}
+	switch d.Head {
+	case TokensHead:
+	case L1Head:
+		if d.Attention != Bidirectional {
+			return field("model.head", "is l1, which needs bidirectional attention, not %s", d.Attention)
+		}
+	default:
+		return field("model.head", "is %q, must be absent or l1", d.Head)
+	}
 	switch d.Vocabulary {
 	case ActionVocabulary, FullVocabulary:
 	default:

@@ -46,6 +46,9 @@ type Fused struct {
 // Fused loads the bundle's fused graph. With a GPU provider it loads it twice:
 // once to see, by a run in one round, where each node runs.
 func (r *Runtime) Fused(b *bundle.Bundle) (*Fused, error) {
+	if b.Manifest.Model.Head != bundle.TokensHead {
+		return nil, fmt.Errorf("bundle %s: %w: a policy with head %s has no tokens to decode; load it with Values", b.Dir, ErrGraph, b.Manifest.Model.Head)
+	}
 	wantIn, wantOut := fusedPorts(&b.Manifest)
 	in, out, err := checkGraph(b, bundle.GraphFile, wantIn, wantOut)
 	if err != nil {

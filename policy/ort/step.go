@@ -19,7 +19,7 @@ type Step struct {
 // Step loads the bundle's step graph, which not every bundle has.
 func (r *Runtime) Step(b *bundle.Bundle) (*Step, error) {
 	if _, ok := b.Manifest.Files[bundle.StepFile]; !ok {
-		return nil, fmt.Errorf("bundle %s: it has no %s; export it with one", b.Dir, bundle.StepFile)
+		return nil, fmt.Errorf("bundle %s: it has no %s, which only policies of tokens have; export it with one", b.Dir, bundle.StepFile)
 	}
 	wantIn, wantOut := stepPorts(&b.Manifest)
 	in, out, err := checkGraph(b, bundle.StepFile, wantIn, wantOut)

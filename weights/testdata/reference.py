@@ -16,6 +16,9 @@ as openvla-oft saves it: the state_dict of a module that distributed training ha
 A job with "film": {"r", "dtype", "distributed"} makes the vision towers of a fine-tune with FiLM (film.py) and
 saves them in DIR-film as openvla-oft does. DIR/film.safetensors has the logits with lora_alpha
 min(r, 16), those with the scale of "lora" (".config"), and those of each mutation.
+
+A job with "head": {"inner", "depth"} makes an L1 action head (head.py) in DIR-side, and DIR/head.safetensors
+with the values that it predicts and those of each mutation.
 """
 
 import contextlib
@@ -30,6 +33,7 @@ import torch  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 import film  # noqa: E402
+import head  # noqa: E402
 import make_random  # noqa: E402
 from ddvla import checkpoint, model  # noqa: E402
 
@@ -163,6 +167,18 @@ def film_results(net, directory, job):
     checkpoint.write_safetensors(os.path.join(directory, "film.safetensors"), results)
 
 
+def head_results(net, directory, job, dims):
+    action_head = head.Head(net.sizes.hidden, job["inner"], job["depth"], dims, 55)
+    path = os.path.join(directory + "-side", "action_head--150000_checkpoint.pt")
+    torch.save(Distributed(action_head).state_dict(), path)
+    inputs = make_random.observation(net.sizes, 400, 3, 6)
+    results = {name: tensor.float() for name, tensor in zip(names, inputs)}
+    with torch.no_grad():
+        for mutation in [None, *head.MUTATIONS]:
+            results["values" + ("." + mutation if mutation else "")] = head.values(net, action_head, inputs, mutation)
+    checkpoint.write_safetensors(os.path.join(directory, "head.safetensors"), results)
+
+
 torch.set_num_threads(1)
 for job in json.load(sys.stdin):
     sizes, directory = job, job["trained"]
@@ -198,5 +214,7 @@ for job in json.load(sys.stdin):
             with applied(net, tensors, job["lora"], mutation) as logits:
                 results["logits" + ("." + mutation if mutation else "")] = logits(*inputs)
         checkpoint.write_safetensors(os.path.join(job["dir"], "lora.safetensors"), results)
+    if job["head"]:
+        head_results(net, job["dir"], job["head"], int(sizes["dims"]))
     if job["film"]:
         film_results(net, job["dir"], job)
