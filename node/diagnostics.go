@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -101,7 +102,9 @@ func (n *Node) policyStatus(now time.Time) msgs.DiagnosticStatus {
 	value(&s, "chunks", "%d", r.Chunks)
 	value(&s, "chunk_rate", "%.2f", r.ChunkRate)
 	value(&s, "rounds", "%.2f", r.MeanRounds)
-	value(&s, "confidence", "%.3f", confidence)
+	if !math.IsNaN(confidence) { // an L1 head has none
+		value(&s, "confidence", "%.3f", confidence)
+	}
 	value(&s, "failed", "%d", r.Failed)
 	value(&s, "superseded", "%d", r.Superseded)
 	value(&s, "over_budget", "%d", r.OverBudget)

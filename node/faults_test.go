@@ -14,6 +14,8 @@ import (
 	"github.com/ddvla/ddvla/control"
 	"github.com/ddvla/ddvla/internal/testbundle"
 	"github.com/ddvla/ddvla/msgs"
+	"github.com/ddvla/ddvla/policy"
+	"github.com/ddvla/ddvla/policy/action"
 	"github.com/ddvla/ddvla/ros"
 	"github.com/ddvla/ddvla/ros/local"
 	"github.com/ddvla/ddvla/ros/param"
@@ -403,5 +405,22 @@ func TestEndOfTheProgramIsToldAlsoWhereTheArmsCannotBeBroughtToRest(t *testing.T
 	}
 	if out := r.trigger("/ddvla/enable"); out.Success {
 		t.Error("enabled what nobody ticks")
+	}
+}
+
+// A chunk of an L1 head has no confidences: none is told, least of all NaN.
+func TestAChunkWithoutConfidencesTellsNone(t *testing.T) {
+	r := newRig(t)
+	for _, confidence := range [][]float32{nil, {0.5, 0.7}} {
+		r.node.account(&policy.Result{Chunk: &action.Chunk{Stamp: r.now, Confidence: confidence}}, time.Now(), 0, 0, 10)
+		var told []string
+		for _, v := range r.node.policyStatus(r.now).Values {
+			if v.Key == "confidence" {
+				told = append(told, v.Value)
+			}
+		}
+		if want := len(confidence) / 2; len(told) != want || want == 1 && told[0] != "0.600" {
+			t.Errorf("confidences %v are told as %q", confidence, told)
+		}
 	}
 }

@@ -105,7 +105,7 @@ type stats struct {
 	superseded int     // thrown away because of what happened meanwhile
 	failed     int     // inferences that gave an error
 	overBudget int     // chunks that took longer than 1/rate
-	confidence float64 // mean over the newest chunk
+	confidence float64 // mean over the newest chunk, NaN where the model gives none
 	prompt     string
 	clockJumps int
 }

@@ -93,7 +93,11 @@ func printManifest(w io.Writer, m *bundle.Manifest) {
 		}
 		line("proprio", "%s", strings.Join(names, ", "))
 	}
-	line("decoding", "%s, %d rounds", m.Decode.Preset, m.Decode.Rounds)
+	if m.Model.Head == bundle.L1Head {
+		line("decoding", "none: the head gives values in one pass")
+	} else {
+		line("decoding", "%s, %d rounds", m.Decode.Preset, m.Decode.Rounds)
+	}
 	line("exported by", "%s", m.Source.Exporter)
 	for _, key := range sortedNames(m.Source.Options) {
 		line("  option "+key, "%s", m.Source.Options[key])
