@@ -67,7 +67,8 @@ class Scenes:
             for variant, text in enumerate(variants):
                 if text is not None:
                     prompt = tokenizer.prompt(text)
-                    by_length.setdefault(len(prompt), []).append((scene, variant, colours.index(order[variant]), prompt))
+                    sample = scene, variant, colours.index(order[variant]), prompt
+                    by_length.setdefault(len(prompt), []).append(sample)
         self.bins = bins
         self.groups = [
             (
@@ -143,7 +144,8 @@ class Clock:
 
     def rate(self, peak, warmup=100):
         self.step += 1
-        return peak * min(1.0, self.step / warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, self.done()))))
+        fall = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, self.done())))
+        return peak * min(1.0, self.step / warmup) * fall
 
 
 def optimise(optimiser, parameters, loss, rate):
@@ -175,17 +177,20 @@ def sight(net, readouts, scenes, held_out, arguments, random, log):
         if len(order) < arguments.sight_batch:
             order = random.permutation(count)
         index, order = order[: arguments.sight_batch], order[arguments.sight_batch :]
-        patches = see(net, scenes.images[index])
-        error, presence = readouts.poses_loss(readouts.sight(rms(centred(patches)).mean(1)), scenes.goals[index], scenes.there[index])
+        seen = readouts.sight(rms(centred(see(net, scenes.images[index]))).mean(1))
+        error, presence = readouts.poses_loss(seen, scenes.goals[index], scenes.there[index])
         optimise(optimiser, parameters, error + presence, clock.rate(arguments.sight_rate))
         running.append((float(error), float(presence)))
         if clock.step % 50 == 0:
             error, presence = numpy.mean(running, 0)
-            log(f"sight step {clock.step} minutes {clock.done() * arguments.sight:.1f} error {error ** 0.5:.3f} presence {presence:.4f}")
+            minutes = clock.done() * arguments.sight
+            log(f"sight step {clock.step} minutes {minutes:.1f} error {error**0.5:.3f} presence {presence:.4f}")
             running = []
     with torch.no_grad():
-        patches = torch.cat([see(net, held_out.images[i : i + 64]) for i in range(0, min(512, len(held_out.images)), 64)])
-        error, presence = readouts.poses_loss(readouts.sight(rms(centred(patches)).mean(1)), held_out.goals[:512], held_out.there[:512])
+        looked = min(512, len(held_out.images))
+        patches = torch.cat([see(net, held_out.images[i : min(i + 64, looked)]) for i in range(0, looked, 64)])
+        seen = readouts.sight(rms(centred(patches)).mean(1))
+        error, presence = readouts.poses_loss(seen, held_out.goals[:looked], held_out.there[:looked])
         log(f"sight held out: error {float(error) ** 0.5:.3f} deviations, presence {float(presence):.4f}")
         # Fold what all patches share into the bias, and their width into the weight.
         last, common = net.projector.fc3, patches.mean((0, 1))
@@ -270,7 +275,8 @@ def words(net, readouts, scenes, held_out, arguments, random, generator, check, 
         running.append([float(loss) for loss in losses.values()])
         if clock.step % 50 == 0:
             values = " ".join(f"{n} {v:.3f}" for n, v in zip(losses, numpy.mean(running, 0)))
-            log(f"words step {clock.step} minutes {clock.done() * arguments.words:.1f} sigma {max(sigma, 0):.2f} {values}")
+            minutes = clock.done() * arguments.words
+            log(f"words step {clock.step} minutes {minutes:.1f} sigma {max(sigma, 0):.2f} {values}")
             running = []
         if (clock.done() - checked) * arguments.words > arguments.every or clock.done() >= 1:
             checked = clock.done()
@@ -326,10 +332,12 @@ def main():
     if arguments.init:
         net = model.load(arguments.init, cameras, slots).train()
     else:
-        sizes = model.Sizes(image=demonstrations.images.shape[2], images=cameras, proprio=demonstrations.dims, slots=slots)
+        side = demonstrations.images.shape[2]
+        sizes = model.Sizes(image=side, images=cameras, proprio=demonstrations.dims, slots=slots)
         net = model.DDVLA(sizes, model.IMAGE_MEAN, model.IMAGE_STD)
         initialise.for_training(net, arguments.seed)
-    readouts = Readouts(net.sizes.hidden, len(demonstrations.meta["colours"]), demonstrations.dims, demonstrations.chunk)
+    colours = len(demonstrations.meta["colours"])
+    readouts = Readouts(net.sizes.hidden, colours, demonstrations.dims, demonstrations.chunk)
     random = numpy.random.default_rng(arguments.seed)
     generator = torch.Generator().manual_seed(arguments.seed)
 
