@@ -231,7 +231,7 @@ func (c *checkpoint) network(o *Options) (*network, error) {
 	if err != nil {
 		return nil, err
 	}
-	tokens.vocabulary = o.Vocabulary
+	tokens.vocabulary, model.quantised = o.Vocabulary, o.quantisation()
 	// A FiLM file that lacks the tensors of FiLM lacks them by name.
 	if c.vision != nil || c.tensors.has(dino.prefix+"blocks.0.scale.weight") {
 		dino.language, sig.language = model.hidden, model.hidden

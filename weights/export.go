@@ -9,7 +9,7 @@
 //
 // The architecture is a file per part: dinov2.go and siglip.go over vit.go,
 // projector.go, film.go, llama.go, head.go, joined in sequence.go; denoise.go is the
-// decoding loop around it. A LoRA adapter is merged as the weights are read (lora.go), and
+// decoding loop around it. Integer weights of the Llama are in quantise.go. A LoRA adapter is merged as the weights are read (lora.go), and
 // what openvla-oft saves beside the safetensors is found in side.go. `ddvla export`
 // is Export on the command line.
 package weights
@@ -153,7 +153,7 @@ func (j *job) writeWeights(path string, work *meter) (*onnx.Store, string, error
 	h := sha256.New()
 	w := bufio.NewWriterSize(work.writer(io.MultiWriter(f, h)), 1<<20)
 	store := onnx.NewStore(bundle.WeightsFile, w)
-	err = j.checkpoint.tensors.write(work.ctx, j.network.inventory(), j.network.tokens, store)
+	err = j.checkpoint.tensors.write(work.ctx, j.network, store)
 	if err == nil {
 		err = j.network.llama.writeRope(store)
 	}

@@ -29,11 +29,13 @@ const (
 	asStored                // unchanged
 	transposed              // [out, in] to [in, out], the right-hand side of MatMul
 	patchKernel             // [dim, 3, p, p] to [p*p*3, dim], for pixels in rows of RGB
+	inBlocks                // [out, in], its rows quantised in blocks (quantise.go)
 	headRows                // rows V-1, V-2, ... as columns, the K bins first: [hidden, K or V]
 )
 
 // stored returns the part of a tensor that goes into the graph, rows first and
-// on, and its shape there.
+// on, and its shape there; quantised it is in several tensors (graphTensors), and the
+// shape is that of the matrix.
 func (e entry) stored(tokens tokenIDs) (first int64, part, shape []int64) {
 	s := e.shape
 	switch e.as {
@@ -108,25 +110,31 @@ func (s tensorSource) compare(inventory []entry) error {
 	return fmt.Errorf("%w:\n  %s", ErrTensors, strings.Join(faults, "\n  "))
 }
 
-// write streams all live tensors of the inventory into the store.
-func (s tensorSource) write(ctx context.Context, inventory []entry, tokens tokenIDs, store *onnx.Store) error {
+// write streams all live tensors of the network into the store.
+func (s tensorSource) write(ctx context.Context, n *network, store *onnx.Store) error {
 	var values, turned []float32
-	for _, e := range inventory {
+	for _, e := range n.inventory() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if e.as == dead {
 			continue
 		}
-		row, part, shape := e.stored(tokens)
-		n := product(part)
-		values = resize(values, n)
+		row, part, shape := e.stored(n.tokens)
+		count := product(part)
+		values = resize(values, count)
 		if err := s[e.name].read(values, row*product(part[1:])); err != nil {
 			return err
 		}
+		if e.as == inBlocks {
+			if err := n.llama.quantised.add(store, e, values); err != nil {
+				return err
+			}
+			continue
+		}
 		out := values
 		if e.as != asStored {
-			turned = resize(turned, n)
+			turned = resize(turned, count)
 			out = turned
 		}
 		switch e.as {

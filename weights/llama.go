@@ -31,6 +31,8 @@ type llama struct {
 	ropeTheta    float64
 	maxPositions int
 	headless     bool // an action head reads the normed hidden states
+	// quantised says how the linear layers are stored, nil for float32.
+	quantised *quantisation
 }
 
 // tokenIDs are the ids that the graph itself puts into the sequence.
@@ -61,18 +63,36 @@ func (l *llama) inventory() []entry {
 		p := fmt.Sprintf("%s%d.", layersName, i)
 		list = append(list, entry{p + "input_layernorm.weight", []int64{d}, asStored})
 		for _, name := range []string{"q_proj", "k_proj", "v_proj", "o_proj"} {
-			list = append(list, linear(p+"self_attn."+name, l.hidden, l.hidden, false)...)
+			list = append(list, l.linear(p+"self_attn."+name, l.hidden, l.hidden))
 		}
 		list = append(list, entry{p + "post_attention_layernorm.weight", []int64{d}, asStored})
-		list = append(list, linear(p+"mlp.gate_proj", l.hidden, l.intermediate, false)...)
-		list = append(list, linear(p+"mlp.up_proj", l.hidden, l.intermediate, false)...)
-		list = append(list, linear(p+"mlp.down_proj", l.intermediate, l.hidden, false)...)
+		list = append(list,
+			l.linear(p+"mlp.gate_proj", l.hidden, l.intermediate),
+			l.linear(p+"mlp.up_proj", l.hidden, l.intermediate),
+			l.linear(p+"mlp.down_proj", l.intermediate, l.hidden))
 	}
 	head := entry{headName, []int64{rows, d}, headRows}
 	if l.headless {
 		head.as = dead
 	}
 	return append(list, entry{finalNorm, []int64{d}, asStored}, head)
+}
+
+// linear is the weight of a linear layer, which none of a Llama has a bias beside.
+func (l *llama) linear(name string, in, out int) entry {
+	e := linear(name, in, out, false)[0]
+	if l.quantised != nil {
+		e.as = inBlocks
+	}
+	return e
+}
+
+// apply is a linear layer.
+func (l *llama) apply(g *onnx.Graph, x onnx.Value, name string, in, out int) onnx.Value {
+	if l.quantised == nil {
+		return linearOp(g, x, name, false)
+	}
+	return l.quantised.product(g, x, name+".weight", in, out)
 }
 
 // ropeShape is that of each of the two tables of positions.
@@ -163,17 +183,17 @@ func layerName(i int) string { return fmt.Sprintf("%s%d.", layersName, i) }
 func (l *llama) keyValue(g *onnx.Graph, layer int, normed, cos, sin onnx.Value) keyValue {
 	p := layerName(layer) + "self_attn."
 	return keyValue{
-		rotate(g, l.split(g, linearOp(g, normed, p+"k_proj", false)), cos, sin, l.headSize()),
-		l.split(g, linearOp(g, normed, p+"v_proj", false)),
+		rotate(g, l.split(g, l.apply(g, normed, p+"k_proj", l.hidden, l.hidden)), cos, sin, l.headSize()),
+		l.split(g, l.apply(g, normed, p+"v_proj", l.hidden, l.hidden)),
 	}
 }
 
 // layer is the rest of a layer for the rows x, whose normalised form is queries.
 func (l *llama) layer(g *onnx.Graph, layer int, x, queries, cos, sin, bias onnx.Value, seen keyValue) onnx.Value {
 	p := layerName(layer)
-	q := rotate(g, l.split(g, linearOp(g, queries, p+"self_attn.q_proj", false)), cos, sin, l.headSize())
+	q := rotate(g, l.split(g, l.apply(g, queries, p+"self_attn.q_proj", l.hidden, l.hidden)), cos, sin, l.headSize())
 	mixed := attend(g.Scope("attention"), q, seen.key, seen.value, bias, l.heads, l.headSize())
-	x = g.Add(x, linearOp(g, mixed, p+"self_attn.o_proj", false))
+	x = g.Add(x, l.apply(g, mixed, p+"self_attn.o_proj", l.hidden, l.hidden))
 	return g.Add(x, l.mlp(g.Scope("mlp"), l.norm(g, x, p+"post_attention_layernorm.weight"), p+"mlp."))
 }
 
@@ -193,9 +213,10 @@ func (l *llama) norm(g *onnx.Graph, x onnx.Value, weight string) onnx.Value {
 }
 
 func (l *llama) mlp(g *onnx.Graph, x onnx.Value, p string) onnx.Value {
-	gate := linearOp(g, x, p+"gate_proj", false)
+	gate := l.apply(g, x, p+"gate_proj", l.hidden, l.intermediate)
 	gate = g.Mul(gate, g.Sigmoid(gate))
-	return linearOp(g, g.Mul(gate, linearOp(g, x, p+"up_proj", false)), p+"down_proj", false)
+	up := l.apply(g, x, p+"up_proj", l.hidden, l.intermediate)
+	return l.apply(g, g.Mul(gate, up), p+"down_proj", l.intermediate, l.hidden)
 }
 
 // split turns [B, tokens, hidden] into [B, heads, tokens, size].

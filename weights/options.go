@@ -63,6 +63,13 @@ type Options struct {
 	PromptTemplate string
 	// MaxPromptTokens bounds the prompt's ids.
 	MaxPromptTokens int
+	// Precision of the language model's linear layers: "fp32", "int8" or "int4". All
+	// other weights are float32.
+	Precision string
+	// BlockSize is the number of integer weights that share a scale: 32, 64 or 128.
+	BlockSize int
+	// Asymmetric gives each block of integer weights a zero point of its own.
+	Asymmetric bool
 	// Decode holds the decoding defaults.
 	Decode bundle.Decode
 	// Progress, where it is not nil, is told how many bytes of all were read and
@@ -84,6 +91,8 @@ func Defaults() Options {
 		Normalization:   bundle.BoundsQ99,
 		PromptTemplate:  "In: What action should the robot take to {instruction}?\nOut:",
 		MaxPromptTokens: 64,
+		Precision:       precisionFP32,
+		BlockSize:       32,
 		Decode:          bundle.Decode{Preset: "greedy", Rounds: 12},
 	}
 	for _, arm := range []string{"left", "right"} {
@@ -120,6 +129,12 @@ func (o *Options) validate() error {
 		return fmt.Errorf("%w vocabulary is %q, must be action or full", ErrOption, o.Vocabulary)
 	case !slices.Contains([]string{"", "tokens", "l1"}, o.Head):
 		return fmt.Errorf("%w head is %q, must be tokens or l1", ErrOption, o.Head)
+	case !slices.Contains([]string{precisionFP32, precisionInt8, precisionInt4}, o.Precision):
+		return fmt.Errorf("%w precision is %q, must be fp32, int8 or int4", ErrOption, o.Precision)
+	case o.BlockSize != 32 && o.BlockSize != 64 && o.BlockSize != 128:
+		return fmt.Errorf("%w block-size is %d, must be 32, 64 or 128", ErrOption, o.BlockSize)
+	case o.Asymmetric && o.Precision == precisionFP32:
+		return fmt.Errorf("%w asymmetric is given, but the precision is fp32; it is for int8 and int4", ErrOption)
 	case len(o.ActionDims) == 0:
 		return fmt.Errorf("%w action-dims is empty", ErrOption)
 	case !slices.Contains(decode.Presets(), decode.Preset(o.Decode.Preset)):
@@ -151,7 +166,7 @@ func (o *Options) manifest(c *checkpoint, n *network) (bundle.Manifest, error) {
 		Model: bundle.Model{
 			Hidden: n.llama.hidden, Layers: n.llama.layers, Heads: n.llama.heads,
 			ImageSize: n.dino.image, PatchesPerImage: n.dino.patches(), MaxSequence: n.llama.maxPositions,
-			Attention: n.attention, Vocabulary: n.tokens.vocabulary, Precision: "float32",
+			Attention: n.attention, Vocabulary: n.tokens.vocabulary, Precision: bundle.Float32,
 			ImageNormalization: []bundle.ImageNormalization{{Mean: n.dino.mean, Std: n.dino.std}, {Mean: n.siglip.mean, Std: n.siglip.std}},
 			NormEpsilon:        n.llama.epsilon, RopeTheta: n.llama.ropeTheta, Parameters: n.parameters(),
 		},
@@ -175,6 +190,10 @@ func (o *Options) manifest(c *checkpoint, n *network) (bundle.Manifest, error) {
 		// Nothing is decoded in rounds.
 		m.Model.Head, m.Decode.Rounds = bundle.L1Head, 1
 		m.Source.Options["head"] = "l1"
+	}
+	if q := n.llama.quantised; q != nil {
+		m.Model.Precision = q.precision()
+		m.Model.Quantisation = &bundle.Quantisation{BlockSize: q.block, Symmetric: q.symmetric}
 	}
 	if m.Name == "" {
 		absolute, err := filepath.Abs(o.Checkpoint)

@@ -2,6 +2,7 @@ package weights
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/ddvla/ddvla/policy/bundle"
 	"github.com/ddvla/ddvla/weights/onnx"
@@ -26,11 +27,14 @@ type PlannedTensor struct {
 	Shape             []int64
 	// Form says how it is laid out in the graph: "as stored", "transposed",
 	// "pixels first" (patch kernels), "rows of the head" (those of the bins, or of
-	// all words and bins, reversed and transposed), or
+	// all words and bins, reversed and transposed), "in blocks" (quantised), or
 	// "dead" where no inference reads it and it is left out.
 	Form string
-	// Stored is its shape in the graph, nil where it is dead.
-	Stored []int64
+	// Stored is its shape in the graph, nil where it is dead, StoredType what its values are
+	// there: "F32", "INT8" or "INT4". The bytes of integers include their scales and zero
+	// points.
+	Stored     []int64
+	StoredType string
 	// Rank of the LoRA adapter that is merged into it, 0 for none.
 	Rank int64
 	// Bytes it has in the checkpoint and in the graph.
@@ -41,7 +45,7 @@ type PlannedTensor struct {
 func (t *PlannedTensor) Dead() bool { return t.Stored == nil }
 
 var formNames = map[form]string{
-	dead: "dead", asStored: "as stored", transposed: "transposed", patchKernel: "pixels first", headRows: "rows of the head",
+	dead: "dead", asStored: "as stored", transposed: "transposed", patchKernel: "pixels first", headRows: "rows of the head", inBlocks: "in blocks",
 }
 
 // MakePlan checks all that Export checks before it reads weights, and writes
@@ -62,7 +66,13 @@ func MakePlan(o Options) (*Plan, error) {
 		}
 		if e.as != dead {
 			_, _, planned.Stored = e.stored(j.network.tokens)
-			planned.StoredBytes = 4 * product(planned.Stored)
+			planned.StoredType = "F32"
+			if e.as == inBlocks {
+				planned.StoredType = strings.ToUpper(string(j.manifest.Model.Precision))
+			}
+			for _, part := range j.network.graphTensors(e) {
+				planned.StoredBytes += part.bytes()
+			}
 		}
 		p.Tensors = append(p.Tensors, planned)
 	}
@@ -89,9 +99,8 @@ func (n *network) parameters() int64 {
 func (n *network) storeBytes() int64 {
 	size := int64(0)
 	for _, e := range n.inventory() {
-		if e.as != dead {
-			_, _, shape := e.stored(n.tokens)
-			size = onnx.Align(size) + 4*product(shape)
+		for _, t := range n.graphTensors(e) {
+			size = onnx.Align(size) + t.bytes()
 		}
 	}
 	for range 2 {

@@ -35,6 +35,9 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	attention := flags.String("attention", "", "which tokens see which: `kind` bidirectional, prefix or causal, as the model was trained (default what config.json says, or bidirectional)")
 	vocabulary := flags.String("vocabulary", string(o.Vocabulary), "what probabilities are taken over: `action or full`, the bins or all words too, as the released code does")
 	flags.StringVar(&o.Head, "head", "", "what chunks come out of: `tokens or l1`, the language model or its action_head--STEP_checkpoint.pt (default l1 where there is one)")
+	flags.StringVar(&o.Precision, "precision", o.Precision, "how the language model's linear layers are stored: `fp32, int8 or int4`; all else is fp32")
+	flags.IntVar(&o.BlockSize, "block-size", o.BlockSize, "`weights` that share a scale with int8 and int4: 32, 64 or 128")
+	flags.BoolVar(&o.Asymmetric, "asymmetric", false, "give each block of int8 or int4 weights a zero point of its own")
 	flags.StringVar(&o.UnnormKey, "unnorm-key", "", "data set's `key` in dataset_statistics.json (default the only one)")
 	normalization := flags.String("normalization", string(o.Normalization), "statistics behind the bins: `bounds or bounds_q99`")
 	flags.StringVar(&o.PromptTemplate, "prompt-template", o.PromptTemplate, "`text` with {instruction} in it")
@@ -90,7 +93,7 @@ func printPlan(w io.Writer, p *weights.Plan) error {
 			deadTensors++
 			dropped += t.Bytes
 		} else {
-			inGraph = fmt.Sprintf("F32 %v", t.Stored)
+			inGraph = fmt.Sprintf("%s %v", t.StoredType, t.Stored)
 			read += t.Bytes
 			written += t.StoredBytes
 		}
@@ -106,7 +109,7 @@ func printPlan(w io.Writer, p *weights.Plan) error {
 	m := &p.Manifest
 	fmt.Fprintf(w, "\n%d tensors of %s, of which %d are used", len(p.Tensors), size(read+dropped), len(p.Tensors)-deadTensors)
 	fmt.Fprintf(w, " and %d of %s are dead: in every checkpoint, read by no inference, left out\n", deadTensors, size(dropped))
-	fmt.Fprintf(w, "%d parameters, %s as float32; %s of %s with its tables\n", m.Model.Parameters, size(written), bundle.WeightsFile, size(p.StoreBytes))
+	fmt.Fprintf(w, "%d parameters, %s as %s; %s of %s with its tables\n", m.Model.Parameters, size(written), precision(&m.Model), bundle.WeightsFile, size(p.StoreBytes))
 	fmt.Fprintf(w, "policy %q: %d cameras of %d pixels, chunks of %d x %d at %g Hz, %s attention, %s vocabulary, mask token %d, statistics of %q (%s)\n",
 		m.Name, len(m.Cameras), m.Model.ImageSize, m.Action.Chunk, len(m.Action.Dims), m.Action.Rate, m.Model.Attention, m.Model.Vocabulary, m.Tokens.Mask,
 		m.Action.UnnormKey, m.Action.Normalization)
@@ -122,6 +125,19 @@ func printPlan(w io.Writer, p *weights.Plan) error {
 	fmt.Fprintf(w, "read: %s\n", strings.Join(p.Files, " "))
 	_, err := fmt.Fprintln(w, "nothing was written; leave out --plan to export")
 	return err
+}
+
+// precision says how the weights are stored.
+func precision(m *bundle.Model) string {
+	q := m.Quantisation
+	if q == nil {
+		return string(m.Precision)
+	}
+	symmetry := "asymmetric"
+	if q.Symmetric {
+		symmetry = "symmetric"
+	}
+	return fmt.Sprintf("%s in %s blocks of %d (linear layers of the language model; else float32)", m.Precision, symmetry, q.BlockSize)
 }
 
 // size is a number of bytes for people, in powers of ten.

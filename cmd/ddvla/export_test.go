@@ -59,6 +59,42 @@ func TestPlanWritesNothing(t *testing.T) {
 	}
 }
 
+func TestPlanAndInspectTellTheQuantisation(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "bundle")
+	args := []string{"--checkpoint", "../../policies/tiny-reach", "--out", out, "--action-rate", "20", "--precision", "int4", "--block-size", "64", "--asymmetric"}
+	var stdout bytes.Buffer
+	if err := runExport(t.Context(), append(args, "--plan"), &stdout, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(strings.Fields(stdout.String()), " ")
+	for _, want := range []string{
+		// 128 rows of 2 blocks: 32 bytes and a scale each, a byte of zero points.
+		"layers.0.self_attn.q_proj.weight BF16 [128 128] in blocks INT4 [128 128] 9344",
+		"lm_head.weight BF16 [1088 128] rows of the head F32 [128 256] 131072",
+		"as int4 in asymmetric blocks of 64 (linear layers of the language model; else float32); ",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, stdout.String())
+		}
+	}
+	if err := runExport(t.Context(), args, io.Discard, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	text, err := inspect(t, "--tensors", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"parameters in int4 in asymmetric blocks of 64 (linear",
+		"layers.0.self_attn.q_proj.weight uint8 [128 2 32] 8192 policy.onnx.data:",
+		"layers.0.self_attn.q_proj.weight.zero_points uint8 [128 1] 128 policy.onnx.data:",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
+
 func TestProgressLine(t *testing.T) {
 	clock := time.Unix(0, 0)
 	for _, c := range []struct {

@@ -64,7 +64,7 @@ func printManifest(w io.Writer, m *bundle.Manifest) {
 	}
 	a, d := m.Action, m.Model
 	line("policy", "%q, manifest version %d", m.Name, m.SchemaVersion)
-	line("model", "%d parameters in %s; %d layers of width %d, %d heads", d.Parameters, d.Precision, d.Layers, d.Hidden, d.Heads)
+	line("model", "%d parameters in %s; %d layers of width %d, %d heads", d.Parameters, precision(&d), d.Layers, d.Hidden, d.Heads)
 	line("attention", "%s; probabilities over the %s vocabulary", d.Attention, d.Vocabulary)
 	line("sequence", "%d tokens with a prompt of %d, at most %d", m.SequenceLength(m.Prompt.MaxTokens), m.Prompt.MaxTokens, d.MaxSequence)
 	if d.NormEpsilon > 0 {
@@ -182,8 +182,11 @@ func runningBytes(m *bundle.Manifest, g *onnx.Description) int64 {
 		dims[t.Name] = t.Dims
 	}
 	columns := func(name string) int64 {
-		if d := dims[name]; len(d) == 2 {
+		switch d := dims[name]; len(d) {
+		case 2:
 			return d[1]
+		case 3: // quantised: [columns, blocks, bytes]
+			return d[0]
 		}
 		return 0
 	}

@@ -110,11 +110,17 @@ func TestOpenRefusesUnknownFields(t *testing.T) {
 // Each change makes the manifest wrong in one field, and the error names it.
 func TestValidateNamesTheField(t *testing.T) {
 	for want, change := range map[string]func(*Manifest){
-		"schema_version":           func(m *Manifest) { m.SchemaVersion = 2 },
-		"model.hidden":             func(m *Manifest) { m.Model.Hidden = 0 },
-		"model.attention":          func(m *Manifest) { m.Model.Attention = "some" },
-		"model.head is \"l2\"":     func(m *Manifest) { m.Model.Head = "l2" },
-		"model.head is l1":         func(m *Manifest) { m.Model.Head, m.Model.Attention = L1Head, Causal },
+		"schema_version":        func(m *Manifest) { m.SchemaVersion = 2 },
+		"model.hidden":          func(m *Manifest) { m.Model.Hidden = 0 },
+		"model.attention":       func(m *Manifest) { m.Model.Attention = "some" },
+		"model.head is \"l2\"":  func(m *Manifest) { m.Model.Head = "l2" },
+		"model.head is l1":      func(m *Manifest) { m.Model.Head, m.Model.Attention = L1Head, Causal },
+		"model.precision":       func(m *Manifest) { m.Model.Precision = "int3" },
+		"quantisation is not":   func(m *Manifest) { m.Model.Precision = Int4 },
+		"quantisation is given": func(m *Manifest) { m.Model.Quantisation = &Quantisation{BlockSize: 32} },
+		"quantisation.block_size": func(m *Manifest) {
+			m.Model.Precision, m.Model.Quantisation = Int8, &Quantisation{BlockSize: 48}
+		},
 		"model.vocabulary":         func(m *Manifest) { m.Model.Vocabulary = "" },
 		"model.max_sequence":       func(m *Manifest) { m.Model.MaxSequence = 19 },
 		"tokens.bins":              func(m *Manifest) { m.Tokens.Bins = 1 },

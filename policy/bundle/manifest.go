@@ -59,8 +59,11 @@ type Model struct {
 	Vocabulary Vocabulary `json:"vocabulary"`
 	// Head is what the chunk comes out of.
 	Head Head `json:"head,omitempty"`
-	// Precision of the weights in the graph: "float32".
-	Precision string `json:"precision"`
+	// Precision of the language model's linear layers; all other weights are
+	// float32, and so is what is computed.
+	Precision Precision `json:"precision"`
+	// Quantisation says how integer weights are stored; nil with float32.
+	Quantisation *Quantisation `json:"quantisation,omitempty"`
 	// ImageNormalization is what the graph applies to pixels in 0..1 for each
 	// vision tower, as the checkpoint has it.
 	ImageNormalization []ImageNormalization `json:"image_normalization,omitempty"`
@@ -70,6 +73,26 @@ type Model struct {
 	RopeTheta   float64 `json:"rope_theta,omitempty"`
 	// Parameters counts the weights the graph holds.
 	Parameters int64 `json:"parameters"`
+}
+
+// Precision is how weights are stored.
+type Precision string
+
+// Precisions.
+const (
+	Float32 Precision = "float32"
+	Int8    Precision = "int8"
+	Int4    Precision = "int4"
+)
+
+// Quantisation is of rows of a matrix [out, in], in blocks along in: an integer
+// stands for (integer - zero point) * scale.
+type Quantisation struct {
+	// BlockSize is the number of weights that share a scale: 32, 64 or 128.
+	BlockSize int `json:"block_size"`
+	// Symmetric blocks have the middle of the integers as zero point, others one of
+	// their own.
+	Symmetric bool `json:"symmetric"`
 }
 
 // ImageNormalization is (pixel - Mean) / Std of red, green and blue.

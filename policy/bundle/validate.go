@@ -79,6 +79,21 @@ func (m *Manifest) validateModel() error {
 	default:
 		return field("model.head", "is %q, must be absent or l1", d.Head)
 	}
+	switch d.Precision {
+	case Float32:
+		if d.Quantisation != nil {
+			return field("model.quantisation", "is given, but model.precision is float32")
+		}
+	case Int8, Int4:
+		if d.Quantisation == nil {
+			return field("model.quantisation", "is not given, but model.precision is %s", d.Precision)
+		}
+		if n := d.Quantisation.BlockSize; n != 32 && n != 64 && n != 128 {
+			return field("model.quantisation.block_size", "is %d, must be 32, 64 or 128", n)
+		}
+	default:
+		return field("model.precision", "is %q, must be float32, int8 or int4", d.Precision)
+	}
 	switch d.Vocabulary {
 	case ActionVocabulary, FullVocabulary:
 	default:

@@ -1,6 +1,7 @@
 // Package onnx builds ONNX models (opset 17, IR 8) as readable Go: a Graph
 // hands out Values, every operator is a method that takes and returns them, and
-// big tensors go through a Store to one external data file. The protobuf types
+// big tensors go through a Store to one external data file. MatMulNBits alone is
+// ONNX Runtime's own (domain com.microsoft, version 1). The protobuf types
 // come from github.com/advancedclimatesystems/gonnx.
 //
 // Names are deterministic: the same calls in the same order give the same
@@ -72,6 +73,7 @@ type model struct {
 	counters map[string]int
 	consts   map[string]Value
 	weights  map[string]Value
+	contrib  bool // it has operators of ONNX Runtime's own
 	err      error
 }
 
@@ -174,7 +176,7 @@ func (g *Graph) If(cond Value, then, otherwise *Graph) []Value {
 		Attr{subgraphAttr("then_branch", then)}, Attr{subgraphAttr("else_branch", otherwise)})
 }
 
-func (g *Graph) add(op string, inputs, outputs []Value, attrs []Attr) {
+func (g *Graph) add(op string, inputs, outputs []Value, attrs []Attr) *pb.NodeProto {
 	node := &pb.NodeProto{OpType: op, Name: outputs[0].name}
 	for i, v := range inputs {
 		if v.name != "" && !g.scope.sees(v.owner) {
@@ -189,6 +191,7 @@ func (g *Graph) add(op string, inputs, outputs []Value, attrs []Attr) {
 		node.Attribute = append(node.Attribute, a.proto)
 	}
 	g.scope.proto.Node = append(g.scope.proto.Node, node)
+	return node
 }
 
 // fresh names the output of an operator: prefix, operator, number.

@@ -10,6 +10,8 @@ import (
 const (
 	opset     = 17
 	irVersion = 8
+	// contribDomain is that of ONNX Runtime's own operators.
+	contribDomain = "com.microsoft"
 	// maxModel is protobuf's limit on a message.
 	maxModel = 2 << 30
 )
@@ -24,11 +26,15 @@ func (g *Graph) Marshal(producer string) ([]byte, error) {
 	if g.scope != m.root {
 		return nil, fmt.Errorf("onnx: %q is the body of another graph", g.scope.proto.Name)
 	}
+	opsets := []*pb.OperatorSetIdProto{{Version: opset}}
+	if m.contrib {
+		opsets = append(opsets, &pb.OperatorSetIdProto{Domain: contribDomain, Version: 1})
+	}
 	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(&pb.ModelProto{
 		IrVersion:    irVersion,
 		ProducerName: producer,
 		Graph:        m.root.proto,
-		OpsetImport:  []*pb.OperatorSetIdProto{{Version: opset}},
+		OpsetImport:  opsets,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("onnx: graph %q: %w", m.root.proto.Name, err)

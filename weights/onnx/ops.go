@@ -46,6 +46,27 @@ func (g *Graph) Where(cond, a, b Value) Value { return g.Op("Where", []Value{con
 // MatMul multiplies the last two dimensions; the others broadcast.
 func (g *Graph) MatMul(a, b Value) Value { return g.Op("MatMul", []Value{a, b}) }
 
+// MatMulNBits is a [.., k] times the transpose of a matrix [n, k] whose rows are
+// quantised in blocks: (code - zero point) * scale (ONNX Runtime,
+// docs/ContribOperators.md). b is uint8 [n, blocks, block*bits/8], the first code
+// in the low bits; scales float32 [n, blocks]; zeroPoints uint8 [n,
+// ceil(blocks*bits/8)], packed as b is, or the zero Value for half the range. bits is 4
+// or 8. The product is computed in float32: activations are not quantised.
+func (g *Graph) MatMulNBits(a, b, scales, zeroPoints Value, k, n, bits, block int) Value {
+	inputs := []Value{a, b, scales}
+	if zeroPoints != (Value{}) {
+		inputs = append(inputs, zeroPoints)
+	}
+	out := g.fresh("MatMulNBits")
+	node := g.add("MatMulNBits", inputs, []Value{out}, []Attr{
+		AttrInt("K", k), AttrInt("N", n), AttrInt("bits", bits), AttrInt("block_size", block),
+		AttrInt("accuracy_level", 1), // float32
+	})
+	node.Domain = contribDomain
+	g.scope.model.contrib = true
+	return out
+}
+
 // Softmax along one axis.
 func (g *Graph) Softmax(a Value, axis int) Value {
 	return g.Op("Softmax", []Value{a}, AttrInt("axis", axis))

@@ -28,8 +28,9 @@ type Store struct {
 	buffer   []byte
 }
 
-// stored is where a float32 tensor lies.
+// stored is where a tensor lies.
 type stored struct {
+	elem           Type
 	dims           []int64
 	offset, length int64
 }
@@ -41,18 +42,10 @@ func NewStore(location string, w io.Writer) *Store {
 
 // Add writes a row-major float32 tensor under a name that is not used yet.
 func (s *Store) Add(name string, dims []int64, values []float32) error {
-	if _, ok := s.tensors[name]; ok {
-		return fmt.Errorf("onnx: weight %q is added twice", name)
+	t, err := s.begin(name, Float32, dims, len(values), 4)
+	if err != nil {
+		return err
 	}
-	if n, ok := elements(dims); !ok || n != int64(len(values)) {
-		return fmt.Errorf("onnx: weight %q of shape %v has %d values", name, dims, len(values))
-	}
-	if pad := Align(s.offset) - s.offset; pad > 0 {
-		if err := s.write(make([]byte, pad)); err != nil {
-			return fmt.Errorf("onnx: weight %q: %w", name, err)
-		}
-	}
-	t := stored{dims: append([]int64(nil), dims...), offset: s.offset, length: 4 * int64(len(values))}
 	for len(values) > 0 {
 		n := min(len(values), cap(s.buffer)/4)
 		raw := s.buffer[:0]
@@ -68,6 +61,36 @@ func (s *Store) Add(name string, dims []int64, values []float32) error {
 	return nil
 }
 
+// AddBytes writes a row-major uint8 tensor under a name that is not used yet.
+func (s *Store) AddBytes(name string, dims []int64, values []byte) error {
+	t, err := s.begin(name, Uint8, dims, len(values), 1)
+	if err != nil {
+		return err
+	}
+	if err := s.write(values); err != nil {
+		return fmt.Errorf("onnx: weight %q: %w", name, err)
+	}
+	s.tensors[name] = t
+	return nil
+}
+
+// begin aligns the file for a tensor of n values of the given size, and says where
+// it will lie.
+func (s *Store) begin(name string, elem Type, dims []int64, n, size int) (stored, error) {
+	if _, ok := s.tensors[name]; ok {
+		return stored{}, fmt.Errorf("onnx: weight %q is added twice", name)
+	}
+	if want, ok := elements(dims); !ok || want != int64(n) {
+		return stored{}, fmt.Errorf("onnx: weight %q of shape %v has %d values", name, dims, n)
+	}
+	if pad := Align(s.offset) - s.offset; pad > 0 {
+		if err := s.write(make([]byte, pad)); err != nil {
+			return stored{}, fmt.Errorf("onnx: weight %q: %w", name, err)
+		}
+	}
+	return stored{elem: elem, dims: append([]int64(nil), dims...), offset: s.offset, length: int64(size) * int64(n)}, nil
+}
+
 // Has reports whether a tensor was added under this name.
 func (s *Store) Has(name string) bool { _, ok := s.tensors[name]; return ok }
 
@@ -79,7 +102,7 @@ func (s *Store) write(raw []byte) error {
 
 func (t stored) proto(name, location string) *pb.TensorProto {
 	return &pb.TensorProto{
-		Name: name, DataType: int32(Float32), Dims: t.dims, DataLocation: pb.TensorProto_EXTERNAL,
+		Name: name, DataType: int32(t.elem), Dims: t.dims, DataLocation: pb.TensorProto_EXTERNAL,
 		ExternalData: []*pb.StringStringEntryProto{
 			{Key: "location", Value: location},
 			{Key: "offset", Value: strconv.FormatInt(t.offset, 10)},
