@@ -94,18 +94,12 @@ func (j *job) export(ctx context.Context, o Options) error {
 		}
 		work.total += info.Size()
 	}
-	return writeDir(ctx, o.Out, func(dir string) error {
+	return writeDir(ctx, o.Out, func(dir string) (err error) {
 		m := j.manifest
 		m.Files = map[string]string{}
 		write := func(name string, raw []byte) error {
 			m.Files[name] = hexSum(sha256.Sum256(raw))
 			return os.WriteFile(filepath.Join(dir, name), raw, 0o644)
-		}
-		for _, f := range j.checkpoint.files {
-			var err error
-			if m.Source.Files[f.label], err = hashFile(f.folder, f.name, work.reader); err != nil {
-				return err
-			}
 		}
 		tokenizer, err := readFile(j.checkpoint.folder, bundle.TokenizerFile, maxTokenizer)
 		if err != nil {
@@ -117,7 +111,26 @@ func (j *job) export(ctx context.Context, o Options) error {
 		if err := write(bundle.StatisticsFile, j.checkpoint.statistics); err != nil {
 			return err
 		}
-		store, sum, err := j.writeWeights(filepath.Join(dir, bundle.WeightsFile), work)
+		var trial *trial
+		if j.network.llama.quantised != nil {
+			if trial, err = j.newTrial(dir); err == nil {
+				defer func() { err = errors.Join(err, trial.runtime.Close()) }()
+				work.total += trial.plain.storeBytes()
+			} else if o.Note != nil {
+				o.Note(fmt.Sprintf("the damage of %s is not measured: %v", m.Model.Precision, err))
+			}
+		}
+		for _, f := range j.checkpoint.files {
+			if m.Source.Files[f.label], err = hashFile(f.folder, f.name, work.reader); err != nil {
+				return err
+			}
+		}
+		if trial != nil {
+			if err := trial.reference(j, dir, work); err != nil {
+				return fmt.Errorf("float32, to compare with: %w", err)
+			}
+		}
+		store, sum, err := j.writeWeights(j.network, filepath.Join(dir, bundle.WeightsFile), work)
 		if err != nil {
 			return err
 		}
@@ -137,6 +150,11 @@ func (j *job) export(ctx context.Context, o Options) error {
 				return err
 			}
 		}
+		if trial != nil {
+			if m.Damage, err = trial.damage(ctx, dir); err != nil {
+				return fmt.Errorf("%s: %w", m.Model.Precision, err)
+			}
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -145,7 +163,7 @@ func (j *job) export(ctx context.Context, o Options) error {
 }
 
 // writeWeights writes the weights once, for both graphs, and returns their hash.
-func (j *job) writeWeights(path string, work *meter) (*onnx.Store, string, error) {
+func (j *job) writeWeights(n *network, path string, work *meter) (*onnx.Store, string, error) {
 	f, err := os.Create(path)
 	if err != nil {
 		return nil, "", err
@@ -153,9 +171,9 @@ func (j *job) writeWeights(path string, work *meter) (*onnx.Store, string, error
 	h := sha256.New()
 	w := bufio.NewWriterSize(work.writer(io.MultiWriter(f, h)), 1<<20)
 	store := onnx.NewStore(bundle.WeightsFile, w)
-	err = j.checkpoint.tensors.write(work.ctx, j.network, store)
+	err = j.checkpoint.tensors.write(work.ctx, n, store)
 	if err == nil {
-		err = j.network.llama.writeRope(store)
+		err = n.llama.writeRope(store)
 	}
 	if err := errors.Join(err, w.Flush(), f.Sync(), f.Close()); err != nil {
 		return nil, "", err

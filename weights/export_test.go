@@ -360,11 +360,19 @@ func (c doneAfter) Err() error {
 }
 
 func TestInterruptedExportLeavesNothing(t *testing.T) {
+	for precision, step := range map[string]int{precisionFP32: 17, precisionInt4: 41} {
+		interrupted(t, precision, step)
+	}
+}
+
+func interrupted(t *testing.T, precision string, step int) {
 	s := references(t)[2]
-	for looks := 0; ; looks += 17 {
+	for looks := 0; ; looks += step {
 		parent := t.TempDir()
 		left := looks
-		err := Export(doneAfter{t.Context(), &left}, s.options(filepath.Join(parent, "bundle")))
+		o := s.options(filepath.Join(parent, "bundle"))
+		o.Precision = precision
+		err := Export(doneAfter{t.Context(), &left}, o)
 		entries, readErr := os.ReadDir(parent)
 		if readErr != nil {
 			t.Fatal(readErr)

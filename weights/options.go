@@ -72,6 +72,9 @@ type Options struct {
 	Asymmetric bool
 	// Decode holds the decoding defaults.
 	Decode bundle.Decode
+	// Note, where it is not nil, is told in one line what an export could not do that
+	// the bundle does not need.
+	Note func(line string)
 	// Progress, where it is not nil, is told how many bytes of all were read and
 	// written. It is called often, by the goroutine that called Export.
 	Progress func(done, total int64)

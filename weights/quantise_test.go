@@ -62,6 +62,7 @@ func (q quantised) mutations() []string {
 func TestQuantisedWeightsAgreeWithPyTorch(t *testing.T) {
 	list := []quantised{
 		{0, precisionInt4, 32, true, bundle.Prefix}, {0, precisionInt8, 32, false, bundle.Causal}, {4, precisionInt4, 128, false, bundle.Bidirectional},
+		{4, precisionInt8, 32, true, bundle.Bidirectional},
 	}
 	for _, precision := range []string{precisionInt4, precisionInt8} {
 		for _, block := range []int{32, 64, 128} {
@@ -220,7 +221,15 @@ func TestBothGraphsHoldTheSameIntegers(t *testing.T) {
 func TestQuantisedExport(t *testing.T) {
 	q := quantised{1, precisionInt4, 64, true, bundle.Bidirectional}
 	s := references(t)[q.sample]
-	first, second := s.exportWith(t, q.change), s.exportWith(t, q.change)
+	var done, total int64
+	first := s.exportWith(t, q.change)
+	second := s.exportWith(t, func(o *Options) {
+		q.change(o)
+		o.Progress = func(d, all int64) { done, total = d, all }
+	})
+	if done != total {
+		t.Errorf("progress ended at %d of %d", done, total)
+	}
 	want := files(t, first.Dir)
 	for name, raw := range files(t, second.Dir) {
 		if !bytes.Equal(raw, want[name]) {

@@ -60,8 +60,13 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	}
 	progress := newProgressLine(stderr)
 	o.Progress = progress.report
+	var notes []string
+	o.Note = func(line string) { notes = append(notes, line) }
 	err := weights.Export(ctx, o)
 	progress.end()
+	for _, line := range notes {
+		fmt.Fprintf(stderr, "export: %s\n", line)
+	}
 	if err != nil {
 		return exportError(err)
 	}
@@ -71,7 +76,27 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	}
 	fmt.Fprintf(stdout, "%s: policy %q, %d parameters, %d cameras of %d pixels, chunks of %d x %d at %g Hz\n",
 		o.Out, m.Name, m.Model.Parameters, len(m.Cameras), m.Model.ImageSize, m.Action.Chunk, len(m.Action.Dims), m.Action.Rate)
-	return nil
+	return printDamage(stdout, m)
+}
+
+// printDamage tells what quantisation did, where that was measured.
+func printDamage(w io.Writer, m *bundle.Manifest) error {
+	d := m.Damage
+	if d == nil {
+		return nil
+	}
+	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(out, "\ndamage of %s against float32, one pass each of %d made observations\n", m.Model.Precision, d.Observations)
+	name := "normalised actions"
+	if m.Model.Head != bundle.L1Head {
+		name = "logits"
+		fmt.Fprintf(out, "tokens\t%.4g %% of %d equal\n", 100*d.TokensEqual, d.Tokens)
+	}
+	fmt.Fprintf(out, "%s\tlargest difference %.4g, mean %.4g\n", name, d.OutputLargest, d.OutputMean)
+	for _, a := range d.Actions {
+		fmt.Fprintf(out, "%s\tlargest difference %.4g %s\n", a.Name, a.Largest, a.Unit)
+	}
+	return out.Flush()
 }
 
 func exportError(err error) error {

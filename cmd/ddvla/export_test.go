@@ -77,9 +77,11 @@ func TestPlanAndInspectTellTheQuantisation(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, stdout.String())
 		}
 	}
-	if err := runExport(t.Context(), args, io.Discard, io.Discard); err != nil {
+	stdout.Reset()
+	if err := runExport(t.Context(), args, &stdout, io.Discard); err != nil {
 		t.Fatal(err)
 	}
+	exported := strings.Join(strings.Fields(stdout.String()), " ")
 	text, err := inspect(t, "--tensors", out)
 	if err != nil {
 		t.Fatal(err)
@@ -91,6 +93,13 @@ func TestPlanAndInspectTellTheQuantisation(t *testing.T) {
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	for _, want := range []string{
+		"damage of int4 against float32, one pass each of 8 made observations tokens ", " % of 1344 equal logits largest difference ", " rad left_gripper largest difference ",
+	} {
+		if !strings.Contains(exported, want) || !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s\nor\n%s", want, exported, text)
 		}
 	}
 }

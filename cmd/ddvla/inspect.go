@@ -32,6 +32,9 @@ func runInspect(ctx context.Context, args []string, stdout, _ io.Writer) error {
 		return err
 	}
 	printManifest(stdout, m)
+	if err := printDamage(stdout, m); err != nil {
+		return err
+	}
 	var fused *onnx.Description
 	for _, name := range m.FileNames() {
 		if !strings.HasSuffix(name, ".onnx") {

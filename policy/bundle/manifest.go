@@ -39,6 +39,34 @@ type Manifest struct {
 	Proprio *Proprio `json:"proprio,omitempty"` // nil: the model takes none
 	Decode  Decode   `json:"decode"`
 	Source  Source   `json:"source"`
+	// Damage is what quantisation did, nil where it was not measured.
+	Damage *Damage `json:"damage,omitempty"`
+}
+
+// Damage compares a quantised network with the same one in float32, on made
+// observations. The numbers are those of the machine that exported.
+type Damage struct {
+	// Observations is how many were made, from one seed: random pictures, proprio
+	// and half of the tokens, and plain instructions.
+	Observations int `json:"observations"`
+	// Tokens counts the masked positions that were predicted, TokensEqual is the share
+	// of them with the same most probable bin; 0 with an L1 head.
+	Tokens      int     `json:"tokens,omitempty"`
+	TokensEqual float64 `json:"tokens_equal,omitempty"`
+	// OutputLargest and OutputMean are of the absolute difference of all logits, or
+	// with an L1 head of the normalised actions.
+	OutputLargest float64 `json:"output_largest"`
+	OutputMean    float64 `json:"output_mean"`
+	// Actions has the largest difference of each column of the chunks that one pass
+	// predicts.
+	Actions []ActionDamage `json:"actions"`
+}
+
+// ActionDamage is of one column of a chunk, in its unit.
+type ActionDamage struct {
+	Name    string  `json:"name"`
+	Unit    string  `json:"unit"`
+	Largest float64 `json:"largest"`
 }
 
 // Model holds the dimensions of the network.
