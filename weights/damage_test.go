@@ -106,7 +106,7 @@ func TestDamageIsThatOfTheBundle(t *testing.T) {
 }
 
 // The action difference is in robot units: ten bins are ten bins' width of the
-// data set's range. A network compared with itself has none.
+// data set's range, and a known token is not predicted. A network compared with itself has none.
 func TestDamageInRobotUnits(t *testing.T) {
 	s := references(t)[2] // one token a chunk, rows of one
 	trial := prepared(t, &s, func(o *Options) { o.Precision = precisionInt8 })
@@ -115,12 +115,15 @@ func TestDamageInRobotUnits(t *testing.T) {
 		logits[bin], logits[256+30] = height, 1
 		return logits
 	}
+	trial.tokens[1][1] = 7
 	trial.want = [][]float32{peak(10, 3), peak(40, 3)}
 	none, err := trial.compare(trial.want)
-	if err != nil || none.OutputLargest != 0 || none.OutputMean != 0 || none.TokensEqual != 1 || none.Tokens != 4 || none.Actions[0].Largest != 0 {
+	if err != nil || none.OutputLargest != 0 || none.OutputMean != 0 || none.TokensEqual != 1 || none.Tokens != 3 || none.Actions[0].Largest != 0 {
 		t.Errorf("compared with itself: %+v, %v", none, err)
 	}
-	d, err := trial.compare([][]float32{peak(20, 3), peak(40, 3.5)})
+	known := peak(40, 3.5)
+	known[256+30], known[256+200] = 0, 1
+	d, err := trial.compare([][]float32{peak(20, 3), known})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +138,7 @@ func TestDamageInRobotUnits(t *testing.T) {
 	if got := d.Actions[0]; math.Abs(got.Largest-want) > 1e-3*want || got.Name != "joint1" || got.Unit != "rad" {
 		t.Errorf("%+v, want a difference of %g", got, want)
 	}
-	if d.OutputLargest != 3 || math.Abs(d.OutputMean-6.5/1024) > 1e-5 || d.TokensEqual != 0.75 {
+	if d.OutputLargest != 3 || math.Abs(d.OutputMean-8.5/1024) > 1e-5 || d.TokensEqual != 0.6667 {
 		t.Errorf("%+v", d)
 	}
 	if _, err := trial.compare([][]float32{peak(20, float32(math.NaN())), peak(40, 3)}); err == nil || !strings.Contains(err.Error(), "observation 1 of 2: output 20 is NaN") {
