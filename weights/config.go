@@ -106,7 +106,7 @@ func openCheckpoint(dir string) (_ *checkpoint, err error) {
 		}
 	}()
 	if c.folder, err = openFolder(dir); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w; give the directory that holds %s and the safetensors files", err, configFile)
 	}
 	c.closers = append(c.closers, c.folder)
 	if err := readJSON(c.folder, configFile, &c.config); err != nil {
@@ -136,7 +136,7 @@ func openCheckpoint(dir string) (_ *checkpoint, err error) {
 // double it.
 func (c *checkpoint) merge(dir string, n *network) (*adapter, int, error) {
 	if inside, err := within(c.folder.dir, dir); err != nil {
-		return nil, 0, err
+		return nil, 0, fmt.Errorf("adapter: %w; give the directory that holds %s", err, adapterConfigFile)
 	} else if inside {
 		return nil, 0, fmt.Errorf("%w %s lies in the checkpoint, whose weights hold it already; export without it, or give its base model as the checkpoint", ErrLoRA, dir)
 	}

@@ -157,7 +157,7 @@ func TestExportSaysWhatIsWrong(t *testing.T) {
 	}
 	missing := filepath.Join(t.TempDir(), "none")
 	err := runExport(t.Context(), []string{"--checkpoint", missing, "--out", missing + "-out", "--action-rate", "20"}, io.Discard, io.Discard)
-	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), missing) {
+	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), missing) || !strings.Contains(err.Error(), "give the directory") {
 		t.Errorf("a missing checkpoint: %v", err)
 	}
 }
