@@ -173,6 +173,14 @@ func TestProvidersTakeEveryNode(t *testing.T) {
 	decoding := []string{"Cast T1=float64", "Cast T2=float64", "Exp T=float64", "Log T=float64", "ReduceSum T=float64"}
 	tokens := map[string][]string{onTensorRT: decoding}
 	integers := map[string][]string{onTensorRT: slices.Sorted(slices.Values(append([]string{"MatMulNBits"}, decoding...)))}
+	// The CPU provider computes float16 nodes without a kernel in float32, and refuses
+	// bfloat16 ones, as policy/ort does before it.
+	half := func(tensorRT []string, cpu ...string) map[string][]string {
+		return map[string][]string{onCPU: cpu, onTensorRT: tensorRT}
+	}
+	fp16 := []string{"Add T=float16", "Mul T=float16", "Sigmoid T=float16"}
+	bf16 := []string{"Add T=bfloat16", "Expand T=bfloat16", "MatMul T=bfloat16", "Mul T=bfloat16", "Sigmoid T=bfloat16"}
+	in := func(precision string) func(o *Options) { return func(o *Options) { o.Precision = precision } }
 	cases := []struct {
 		name   string
 		sample *sample
@@ -190,6 +198,19 @@ func TestProvidersTakeEveryNode(t *testing.T) {
 		{"int8 asymmetric", &list[1], quantised{precision: precisionInt8, block: 128, asymmetric: true}.change, integers},
 		{"int4", &list[1], quantised{precision: precisionInt4, block: 64}.change, integers},
 		{"int4 asymmetric", &list[1], quantised{precision: precisionInt4, block: 32, asymmetric: true}.change, integers},
+		{"fp16", &list[0], in(precisionFP16), half(decoding, fp16...)},
+		{"fp16 prefix", &list[0], func(o *Options) { o.Precision, o.Attention = precisionFP16, bundle.Prefix }, half(decoding, fp16...)},
+		{"fp16 FiLM", &film, in(precisionFP16), half(decoding, fp16...)},
+		{"fp16 L1 head", &l1, in(precisionFP16), half(nil, slices.Insert(slices.Clone(fp16), 2, "Relu T=float16")...)},
+		{"bf16", &list[0], in(precisionBF16), half(decoding, bf16...)},
+		{"bf16 causal", &list[0], func(o *Options) { o.Precision, o.Attention = precisionBF16, bundle.Causal }, half(decoding, bf16...)},
+		{"bf16 full vocabulary", &list[0], func(o *Options) { o.Precision, o.Vocabulary = precisionBF16, bundle.FullVocabulary }, half(decoding, bf16...)},
+		{"bf16 FiLM", &film, in(precisionBF16), half(decoding, bf16...)},
+		{"bf16 L1 head", &l1, in(precisionBF16), half(nil, slices.Insert(slices.Clone(bf16), 4, "Relu T=bfloat16")...)},
+		{"int4, fp16 around it", &list[1], func(o *Options) { o.Precision, o.Activations = precisionInt4, precisionFP16 }, half(integers[onTensorRT], fp16...)},
+		{"int8, bf16 around it", &list[1], func(o *Options) {
+			o.Precision, o.Activations, o.VisionPrecision = precisionInt8, precisionBF16, precisionBF16
+		}, half(integers[onTensorRT], slices.Insert(slices.Clone(bf16), 3, "MatMulNBits T1=bfloat16")...)},
 	}
 	var paths, owners []string
 	for _, c := range cases {
