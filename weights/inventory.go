@@ -122,6 +122,12 @@ func (s tensorSource) write(ctx context.Context, n *network, store *onnx.Store, 
 			continue
 		}
 		row, part, shape := e.stored(n.tokens)
+		if e.as == asStored || e.as == exact {
+			if err := store.Stream(e.name, n.elem(e), shape, s[e.name].read); err != nil {
+				return err
+			}
+			continue
+		}
 		count := product(part)
 		values = resize(values, count)
 		if err := s[e.name].read(values, row*product(part[1:])); err != nil {
@@ -133,11 +139,8 @@ func (s tensorSource) write(ctx context.Context, n *network, store *onnx.Store, 
 			}
 			continue
 		}
-		out := values
-		if e.as != asStored && e.as != exact {
-			turned = resize(turned, count)
-			out = turned
-		}
+		turned = resize(turned, count)
+		out := turned
 		switch e.as {
 		case transposed, headRows:
 			transpose(out, values, int(part[0]), int(part[1]), e.as == headRows)

@@ -108,7 +108,7 @@ var instructions = [...]string{
 
 // manyBytes of float32 weights are run on one made observation, since one alone
 // takes minutes.
-const manyBytes = 4_000_000_000
+const manyBytes = 1_000_000_000
 
 // invent makes samples, the same ones for every export of a network.
 func (t *trial) invent(tokenizer *text.Tokenizer) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 
 	onnxruntime "github.com/yalue/onnxruntime_go"
@@ -96,6 +97,8 @@ func (r *pieces) part(p *onnx.Part, states []map[string]onnxruntime.Value) (err 
 	if err != nil {
 		return err
 	}
+	// What Go no longer uses makes room for what ONNX Runtime is about to load.
+	debug.FreeOSMemory()
 	types := map[string]onnx.Type{}
 	for _, name := range p.Inputs {
 		v, ok := states[0][name]

@@ -120,6 +120,13 @@ var made struct {
 }
 
 func TestMain(m *testing.M) {
+	if step := os.Getenv("DDVLA_SCALE_STEP"); step != "" {
+		if err := scaleChild(step); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
+	}
 	code := m.Run()
 	if made.dir != "" {
 		if err := os.RemoveAll(made.dir); err != nil {

@@ -46,23 +46,55 @@ func (s *Store) Add(name string, dims []int64, values []float32) error {
 // AddAs is Add for a tensor of elem, Float32, Float16 or BFloat16. Values are rounded
 // to the nearest; one that float16 cannot hold is an error.
 func (s *Store) AddAs(name string, elem Type, dims []int64, values []float32) error {
-	size := elem.Size()
 	t, err := s.begin(name, elem, dims, len(values))
 	if err != nil {
 		return err
 	}
+	if err := s.floats(elem, values); err != nil {
+		return fmt.Errorf("onnx: weight %q: %w", name, err)
+	}
+	s.tensors[name] = t
+	return nil
+}
+
+// Stream is AddAs for values that read gives piece by piece: len(dst) of them from the
+// one at index first.
+func (s *Store) Stream(name string, elem Type, dims []int64, read func(dst []float32, first int64) error) error {
+	total, ok := elements(dims)
+	if !ok {
+		return fmt.Errorf("onnx: weight %q has shape %v", name, dims)
+	}
+	t, err := s.begin(name, elem, dims, int(total))
+	if err != nil {
+		return err
+	}
+	piece := make([]float32, min(total, 1<<20))
+	for first := int64(0); first < total; first += int64(len(piece)) {
+		piece = piece[:min(int64(len(piece)), total-first)]
+		if err := read(piece, first); err != nil {
+			return err
+		}
+		if err := s.floats(elem, piece); err != nil {
+			return fmt.Errorf("onnx: weight %q: %w", name, err)
+		}
+	}
+	s.tensors[name] = t
+	return nil
+}
+
+// floats writes values as elem.
+func (s *Store) floats(elem Type, values []float32) error {
 	for len(values) > 0 {
-		n := min(len(values), cap(s.buffer)/size)
+		n := min(len(values), cap(s.buffer)/elem.Size())
 		raw, err := floatsIn(s.buffer[:0], elem, values[:n])
 		if err == nil {
 			err = s.write(raw)
 		}
 		if err != nil {
-			return fmt.Errorf("onnx: weight %q: %w", name, err)
+			return err
 		}
 		values = values[n:]
 	}
-	s.tensors[name] = t
 	return nil
 }
 
