@@ -185,6 +185,11 @@ func TestExportSaysWhatIsWrong(t *testing.T) {
 	if err := runExport(t.Context(), []string{"-h"}, io.Discard, io.Discard); !errors.Is(err, flag.ErrHelp) {
 		t.Errorf("-h: %v", err)
 	}
+	// As a whole, with the subcommand once.
+	refused(t, 2, []string{"ddvla export: option out is not given\n"}, "export", "--checkpoint", "../../policies/tiny-reach", "--action-rate", "20")
+	refused(t, 2, []string{"ddvla export: ../../policies/tiny-reach: option unnorm-key is"}, "export", "--checkpoint", "../../policies/tiny-reach", "--out", "x", "--action-rate", "20", "--unnorm-key", "other")
+	refused(t, 1, []string{"ddvla export: ../../policies/tiny-reach: ../../policies: file already exists"}, "export", "--checkpoint", "../../policies/tiny-reach", "--out", "../../policies", "--action-rate", "20")
+	refused(t, 1, []string{"ddvla export: checkpoint ../none: "}, "export", "--checkpoint", "../none", "--out", "x", "--action-rate", "20")
 	missing := filepath.Join(t.TempDir(), "none")
 	err := runExport(t.Context(), []string{"--checkpoint", missing, "--out", missing + "-out", "--action-rate", "20"}, io.Discard, io.Discard)
 	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), missing) || !strings.Contains(err.Error(), "give the directory") {
