@@ -79,9 +79,9 @@ func TestHeadOption(t *testing.T) {
 		t.Errorf("with an adapter: %v", err)
 	}
 	for want, change := range map[string]func(o *Options){
-		"head is \"l2\", must be tokens or l1":                          func(o *Options) { o.Head = "l2" },
-		"head is l1, but the checkpoint has no action_head--*.pt":       func(o *Options) { o.Checkpoint, o.Head = plain.dir, "l1" },
-		"attention is prefix, but a policy with an L1 head has":         func(o *Options) { o.Attention = bundle.Prefix },
+		"head is \"l2\", must be tokens or l1":                                                                              func(o *Options) { o.Head = "l2" },
+		"head is l1, but the checkpoint has no action_head--*.pt":                                                           func(o *Options) { o.Checkpoint, o.Head = plain.dir, "l1" },
+		"attention is prefix, but a policy with an L1 head has":                                                             func(o *Options) { o.Attention = bundle.Prefix },
 		"action-dims has 8 entries, the checkpoint's action head predicts 7; of 7 are: left_arm, right_arm, libero, bridge": func(o *Options) { o.ActionDims = append(o.ActionDims, bundle.ActionDim{}) },
 	} {
 		o := s.options("")
