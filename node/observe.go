@@ -39,6 +39,13 @@ func proprioSources(m *bundle.Manifest) ([]proprioSource, error) {
 		if !ok {
 			return nil, fmt.Errorf("the bundle's proprio dimension %q is none of this robot's: left_joint1..left_joint6, left_gripper, right_joint1..right_joint6, right_gripper", d.Name)
 		}
+		unit := "rad"
+		if joint == armJoints-1 {
+			unit = "m"
+		}
+		if d.Unit != unit {
+			return nil, fmt.Errorf("the bundle's proprio dimension %q is in %q; this robot tells it in %q", d.Name, d.Unit, unit)
+		}
 		sources = append(sources, proprioSource{arm, joint})
 	}
 	return sources, nil

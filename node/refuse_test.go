@@ -107,6 +107,10 @@ func TestBundleForAnotherRobotIsRefused(t *testing.T) {
 			func(m *bundle.Manifest) { m.Action.Dims[5].Name = "left_joint9" },
 			[]string{"left_joint6", "left_joint1..left_joint6"},
 		},
+		"a state in units that this robot does not tell": {
+			func(m *bundle.Manifest) { m.Proprio.Dims[6].Unit = "1" },
+			[]string{`"left_gripper" is in "1"`, `in "m"`},
+		},
 		"changes instead of positions": {
 			func(m *bundle.Manifest) { m.Action.Dims[0].Space = bundle.JointDelta },
 			[]string{"left_joint1", "joint_delta", "absolute"},

@@ -31,20 +31,20 @@ import (
 
 // Export reads the checkpoint and writes the bundle. The bundle appears whole
 // or, on an error or when ctx ends, not at all. The same input gives the same
-// bytes.
+// bytes. Errors name the option or the checkpoint, and the file or tensor in it.
 func Export(ctx context.Context, o Options) error {
 	if err := o.validate(); err != nil {
-		return fmt.Errorf("export: %w", err)
+		return err
 	}
 	if o.Out == "" {
-		return fmt.Errorf("export: %w out is not given", ErrOption)
+		return fmt.Errorf("%w out is not given", ErrOption)
 	}
 	j, err := prepare(o)
 	if err != nil {
 		return err
 	}
 	if err := errors.Join(j.export(ctx, o), j.checkpoint.Close()); err != nil {
-		return fmt.Errorf("export %s: %w", o.Checkpoint, err)
+		return fmt.Errorf("%s: %w", o.Checkpoint, err)
 	}
 	return nil
 }
@@ -59,11 +59,11 @@ type job struct {
 
 func prepare(o Options) (*job, error) {
 	if err := o.validate(); err != nil {
-		return nil, fmt.Errorf("export: %w", err)
+		return nil, err
 	}
 	c, err := openCheckpoint(o.Checkpoint)
 	if err != nil {
-		return nil, fmt.Errorf("export: %w", err)
+		return nil, err
 	}
 	j := &job{checkpoint: c}
 	if j.network, err = c.network(&o); err == nil {
@@ -80,7 +80,7 @@ func prepare(o Options) (*job, error) {
 		}
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("export %s: %w", o.Checkpoint, err), c.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", o.Checkpoint, err), c.Close())
 	}
 	return j, nil
 }

@@ -252,7 +252,7 @@ func TestExportRefuses(t *testing.T) {
 		{"not a valid safetensors file", safetensors.ErrFormat, rename(`{"__metadata__"`, `["__metadata__"`)},
 
 		{"unnorm-key is \"other\", dataset_statistics.json has [\"random\"]", ErrOption, option(func(o *Options) { o.UnnormKey = "other" })},
-		{"bounds (bounds_q99) for 2 action", ErrConfig, option(func(o *Options) { o.ActionDims = append(o.ActionDims, bundle.ActionDim{Name: "extra"}) })},
+		{"have 1 action dimensions, the layout 2; no layout has 1, so give --action-dims a JSON file", ErrConfig, option(func(o *Options) { o.ActionDims = append(o.ActionDims, bundle.ActionDim{Name: "extra"}) })},
 		{"mask of 3 for 1 action", ErrConfig, jsonFile(bundle.StatisticsFile, map[string]any{"random.action.mask": []bool{true, true, true}})},
 		{"action-rate is 0 Hz", ErrOption, option(func(o *Options) { o.ActionRate = 0 })},
 		{"checkpoint is not given", ErrOption, option(func(o *Options) { o.Checkpoint = "" })},

@@ -39,6 +39,10 @@ func (c *checkpoint) newHead(o *Options, hidden int) (*l1Head, error) {
 	case !found:
 		return nil, fmt.Errorf("%w head is l1, but the checkpoint has no %s--*.pt", ErrOption, headPart)
 	}
+	if dims := c.tensors.dim(headPrefix+"model.fc2.weight", 0); dims != 0 && dims != len(o.ActionDims) {
+		return nil, fmt.Errorf("%w action-dims has %d entries, the checkpoint's action head predicts %d; %s",
+			ErrOption, len(o.ActionDims), dims, fittingLayouts("action-dims", dims, func(l Layout) int { return len(l.Action) }))
+	}
 	return &l1Head{
 		in: hidden * len(o.ActionDims), inner: c.tensors.dim(headPrefix+"model.fc1.weight", 0),
 		depth: c.tensors.depth(headPrefix + "model.mlp_resnet_blocks."), rows: o.Chunk, dims: len(o.ActionDims),

@@ -79,11 +79,10 @@ func TestHeadOption(t *testing.T) {
 		t.Errorf("with an adapter: %v", err)
 	}
 	for want, change := range map[string]func(o *Options){
-		"head is \"l2\", must be tokens or l1":                          func(o *Options) { o.Head = "l2" },
-		"head is l1, but the checkpoint has no action_head--*.pt":       func(o *Options) { o.Checkpoint, o.Head = plain.dir, "l1" },
-		"attention is prefix, but a policy with an L1 head has":         func(o *Options) { o.Attention = bundle.Prefix },
-		"action_head.model.fc2.weight is [7 35], expected [8 35]":       func(o *Options) { o.ActionDims = append(o.ActionDims, bundle.ActionDim{}) },
-		"action_head.model.layer_norm1.weight is [280], expected [320]": func(o *Options) { o.ActionDims = append(o.ActionDims, bundle.ActionDim{}) },
+		"head is \"l2\", must be tokens or l1":                                                                              func(o *Options) { o.Head = "l2" },
+		"head is l1, but the checkpoint has no action_head--*.pt":                                                           func(o *Options) { o.Checkpoint, o.Head = plain.dir, "l1" },
+		"attention is prefix, but a policy with an L1 head has":                                                             func(o *Options) { o.Attention = bundle.Prefix },
+		"action-dims has 8 entries, the checkpoint's action head predicts 7; of 7 are: left_arm, right_arm, libero, bridge": func(o *Options) { o.ActionDims = append(o.ActionDims, bundle.ActionDim{}) },
 	} {
 		o := s.options("")
 		change(&o)

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"path/filepath"
 	"slices"
@@ -40,7 +41,7 @@ type Options struct {
 	Chunk int
 	// ActionRate is the time base of the rows in Hz; it has no default.
 	ActionRate float64
-	// ActionDims are the columns of a chunk.
+	// ActionDims are the columns of a chunk; SetColumns reads them.
 	ActionDims []bundle.ActionDim
 	// ProprioDims are the entries of the robot state; not looked at when the
 	// checkpoint has no proprio projector.
@@ -83,8 +84,10 @@ type Options struct {
 	// ones.
 	Observations []Observation
 	// Note, where it is not nil, is told in one line what an export could not do that
-	// the bundle does not need.
+	// the bundle does not need, or what looks wrong and may be right.
 	Note func(line string)
+	// given are the options that SetColumns read, for the manifest.
+	given map[string]string
 	// Progress, where it is not nil, is told how many bytes of all were read and
 	// written. It is called often, by the goroutine that called Export.
 	Progress func(done, total int64)
@@ -108,19 +111,8 @@ func Defaults() Options {
 		BlockSize:       32,
 		Decode:          bundle.Decode{Preset: "greedy", Rounds: 12},
 	}
-	for _, arm := range []string{"left", "right"} {
-		for i := 1; i <= 6; i++ {
-			name := fmt.Sprintf("%s_joint%d", arm, i)
-			o.ActionDims = append(o.ActionDims, bundle.ActionDim{Name: name, Space: bundle.Joint, Arm: arm, Unit: "rad"})
-			o.ProprioDims = append(o.ProprioDims, bundle.ProprioDim{Name: name, Arm: arm, Unit: "rad"})
-		}
-		// The Piper's gripper opens to 70 mm (piper_sdk parameter manager).
-		o.ActionDims = append(o.ActionDims, bundle.ActionDim{
-			Name: arm + "_gripper", Space: bundle.Joint, Arm: arm, Unit: "m",
-			Gripper: &bundle.Gripper{Mode: bundle.GripperMetres, Open: 0.07},
-		})
-		o.ProprioDims = append(o.ProprioDims, bundle.ProprioDim{Name: arm + "_gripper", Arm: arm, Unit: "m"})
-	}
+	layout, _ := findLayout(defaultLayout)
+	o.ActionDims, o.ProprioDims = layout.Action, layout.Proprio
 	return o
 }
 
@@ -193,6 +185,7 @@ func (o *Options) manifest(c *checkpoint, n *network) (bundle.Manifest, error) {
 			"vocabulary": string(n.tokens.vocabulary),
 		}},
 	}
+	maps.Copy(m.Source.Options, o.given)
 	if n.head != nil {
 		// Nothing is decoded in rounds.
 		m.Model.Head, m.Decode.Rounds = bundle.L1Head, 1

@@ -77,7 +77,7 @@ func MakePlan(o Options) (*Plan, error) {
 		p.Tensors = append(p.Tensors, planned)
 	}
 	if err := j.checkpoint.Close(); err != nil {
-		return nil, fmt.Errorf("export %s: %w", o.Checkpoint, err)
+		return nil, fmt.Errorf("%s: %w", o.Checkpoint, err)
 	}
 	return p, nil
 }

@@ -98,7 +98,7 @@ func samples() []sample {
 			name: "no proprio", images: 2, chunk: 1, dims: 1, proprio: 0,
 			args: []string{"--seed", "3", "--dtype", "f16", "--images", "2", "--slots", "1", "--dims", "1", "--proprio", "0",
 				"--layers", "1", "--registers", "3", "--dino-depth", "2", "--siglip-depth", "2", "--logit-std", "1.5"},
-			cases: []sampleCase{{3, 4, mutations("no_proprio")}},
+			cases: []sampleCase{{3, 4, mutations("no_proprio")}, {1, 11, mutations("no_proprio")}},
 		},
 		{
 			name: "tiny reach", images: 3, chunk: 8, dims: 14, proprio: 14,

@@ -112,23 +112,57 @@ func compareColumns(key string, file, inConfig columns, n bundle.Normalization) 
 
 // check compares the statistics with the dimensions.
 func (set *dataset) check(o *Options, key string, n *network) error {
-	check := func(part string, c columns, dims int) error {
-		if low, high := c.bounds(o.Normalization); len(low) != dims || len(high) != dims {
-			return fmt.Errorf("%w: the statistics of %q have %d and %d bounds (%s) for %d %s dimensions", ErrConfig, key, len(low), len(high), o.Normalization, dims, part)
-		}
-		if c.Mask != nil && len(c.Mask) != dims {
-			return fmt.Errorf("%w: the statistics of %q have a mask of %d for %d %s dimensions", ErrConfig, key, len(c.Mask), dims, part)
-		}
-		return nil
-	}
-	if err := check("action", set.Action, len(o.ActionDims)); err != nil {
+	action := func(l Layout) int { return len(l.Action) }
+	if err := set.Action.check(o, key, "action", len(o.ActionDims), action); err != nil {
 		return err
+	}
+	low, high := set.Action.bounds(o.Normalization)
+	for i, d := range o.ActionDims {
+		l, h := low[i], high[i]
+		if !set.Action.normalised(i) {
+			l, h = -1, 1 // what tokens say is what the data set has
+		}
+		if doubt := gripperDoubt(d, l, h); doubt != "" && o.Note != nil {
+			o.Note(doubt)
+		}
 	}
 	if n.proprio == nil {
 		return nil
 	}
+	proprio := func(l Layout) int { return len(l.Proprio) }
 	if n.proprio.dims != len(o.ProprioDims) {
-		return fmt.Errorf("%w proprio-dims has %d entries, the checkpoint's proprio projector takes %d", ErrOption, len(o.ProprioDims), n.proprio.dims)
+		return fmt.Errorf("%w proprio-dims has %d entries, the checkpoint's proprio projector takes %d; %s",
+			ErrOption, len(o.ProprioDims), n.proprio.dims, fittingLayouts("proprio-dims", n.proprio.dims, proprio))
 	}
-	return check("proprio", set.Proprio, n.proprio.dims)
+	return set.Proprio.check(o, key, "proprio", n.proprio.dims, proprio)
+}
+
+// check compares the lengths with the number of dimensions of a part, action or
+// proprio, of which a layout has count.
+func (c columns) check(o *Options, key, part string, dims int, count func(Layout) int) error {
+	low, high := c.bounds(o.Normalization)
+	if len(low) != len(high) {
+		return fmt.Errorf("%w: the %s statistics of %q have %d lower and %d upper bounds (%s)", ErrConfig, part, key, len(low), len(high), o.Normalization)
+	}
+	if len(low) == 0 {
+		return fmt.Errorf("%w: the %s statistics of %q have no bounds for %s; --normalization chooses others", ErrConfig, part, key, o.Normalization)
+	}
+	if len(low) != dims {
+		return fmt.Errorf("%w: the statistics of %q have %d %s dimensions, the layout %d; %s",
+			ErrConfig, key, len(low), part, dims, fittingLayouts(part+"-dims", len(low), count))
+	}
+	if len(c.Mask) > 0 && len(c.Mask) != dims {
+		return fmt.Errorf("%w: the statistics of %q have a mask of %d for %d %s dimensions", ErrConfig, key, len(c.Mask), dims, part)
+	}
+	return nil
+}
+
+// fittingLayouts says what to give for an option so that there are dims
+// dimensions, of which a layout has count.
+func fittingLayouts(option string, dims int, count func(Layout) int) string {
+	names := layoutNames(func(l Layout) bool { return count(l) == dims })
+	if names == "" {
+		return fmt.Sprintf("no layout has %d, so give --%s a JSON file", dims, option)
+	}
+	return fmt.Sprintf("of %d are: %s; give one with --%s, or a JSON file", dims, names, option)
 }

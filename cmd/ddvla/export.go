@@ -33,6 +33,13 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	flags.IntVar(&o.Recipe.JPEGQuality, "jpeg-quality", o.Recipe.JPEGQuality, "`quality` of the JPEG round trip of training pictures, 0 for none")
 	flags.Float64Var(&o.Recipe.CropArea, "crop-area", o.Recipe.CropArea, "`share` of the area that the centre crop keeps, 1 for no crop")
 	flags.IntVar(&o.Chunk, "chunk", o.Chunk, "`rows` of a chunk")
+	var layouts []string
+	for _, l := range weights.Layouts() {
+		layouts = append(layouts, fmt.Sprintf("  %s, %d and %d: %s", l.Name, len(l.Action), len(l.Proprio), l.Meaning))
+	}
+	actionDims := flags.String("action-dims", weights.Layouts()[0].Name, "what a chunk's columns mean: a `layout`, or a JSON file with a list of the manifest's entries of action.dims; with columns and entries of the state the layouts are\n"+strings.Join(layouts, "\n"))
+	proprioDims := flags.String("proprio-dims", "", "what the robot state's entries mean: a `layout`, or a JSON file with a list of the manifest's entries of proprio.dims (default those of --action-dims)")
+	gripper := flags.String("gripper", "", "changes the `rule` of all gripper columns, FIELD=VALUE with commas between: mode=metres, normalised (0..1) or binary; open, close, offset in metres; threshold of mode binary; invert where larger values close. Example: mode=binary,open=0.07,close=0,threshold=0.5")
 	attention := flags.String("attention", "", "which tokens see which: `kind` bidirectional, prefix or causal, as the model was trained (default what config.json says, or bidirectional)")
 	vocabulary := flags.String("vocabulary", string(o.Vocabulary), "what probabilities are taken over: `action or full`, the bins or all words too, as the released code does")
 	flags.StringVar(&o.Head, "head", "", "what chunks come out of: `tokens or l1`, the language model or its action_head--STEP_checkpoint.pt (default l1 where there is one)")
@@ -55,14 +62,25 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	o.Attention = bundle.Attention(*attention)
 	o.Vocabulary = bundle.Vocabulary(*vocabulary)
 	o.Normalization = bundle.Normalization(*normalization)
+	if err := o.SetColumns(*actionDims, *proprioDims, *gripper); err != nil {
+		return usageError{err}
+	}
 	if *observations != "" {
 		var err error
 		if o.Observations, err = weights.ReadObservations(*observations); err != nil {
-			return fmt.Errorf("export: observations: %w", err)
+			return fmt.Errorf("observations: %w", err)
+		}
+	}
+	var notes []string
+	o.Note = func(line string) { notes = append(notes, line) }
+	printNotes := func() {
+		for _, line := range notes {
+			fmt.Fprintf(stderr, "export: %s\n", line)
 		}
 	}
 	if *plan {
 		p, err := weights.MakePlan(o)
+		printNotes()
 		if err != nil {
 			return exportError(err)
 		}
@@ -70,13 +88,9 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	}
 	progress := newProgressLine(stderr)
 	o.Progress = progress.report
-	var notes []string
-	o.Note = func(line string) { notes = append(notes, line) }
 	err := weights.Export(ctx, o)
 	progress.end()
-	for _, line := range notes {
-		fmt.Fprintf(stderr, "export: %s\n", line)
-	}
+	printNotes()
 	if err != nil {
 		return exportError(err)
 	}

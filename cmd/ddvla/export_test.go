@@ -104,6 +104,33 @@ func TestPlanAndInspectTellTheQuantisation(t *testing.T) {
 	}
 }
 
+// The columns' options reach the manifest, and inspect shows them.
+func TestExportTakesColumnsAndGrippers(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "bundle")
+	args := []string{"--checkpoint", "../../policies/tiny-reach", "--out", out, "--action-rate", "20", "--action-dims", "aloha", "--proprio-dims", "cobot_magic", "--gripper", "open=0.06,invert"}
+	var stdout, stderr bytes.Buffer
+	if err := runExport(t.Context(), args, &stdout, &stderr); err != nil {
+		t.Fatal(err)
+	}
+	// The data set has metres.
+	if got := stderr.String(); !strings.Contains(got, "export: left_gripper goes from 0.01412 to 0.06439 in the data set") {
+		t.Errorf("noted %q", got)
+	}
+	text, err := inspect(t, out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = strings.Join(strings.Fields(text), " ")
+	for _, want := range []string{
+		"right_gripper, joint, 1; gripper in normalised, closed 0 m, open 0.06 m, larger closes",
+		"left_gripper m, right_joint1 rad", "option action-dims aloha", "option proprio-dims cobot_magic", "option gripper open=0.06,invert",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
+
 func TestProgressLine(t *testing.T) {
 	clock := time.Unix(0, 0)
 	for _, c := range []struct {
@@ -140,11 +167,14 @@ func TestSizes(t *testing.T) {
 
 func TestExportSaysWhatIsWrong(t *testing.T) {
 	for want, args := range map[string][]string{
-		"action-rate is 0 Hz":           {"--checkpoint", "../../policies/tiny-reach", "--out", "x"},
-		"checkpoint is not given":       {"--out", "x", "--action-rate", "20"},
-		`unexpected argument "x"`:       {"--action-rate", "20", "x"},
-		"-chunks":                       {"--chunks", "3"},
-		`dataset_statistics.json has [`: {"--checkpoint", "../../policies/tiny-reach", "--out", filepath.Join(t.TempDir(), "b"), "--action-rate", "20", "--unnorm-key", "other"},
+		"action-rate is 0 Hz":                       {"--checkpoint", "../../policies/tiny-reach", "--out", "x"},
+		"checkpoint is not given":                   {"--out", "x", "--action-rate", "20"},
+		`unexpected argument "x"`:                   {"--action-rate", "20", "x"},
+		"-chunks":                                   {"--chunks", "3"},
+		`action-dims: "franka" is neither a layout`: {"--checkpoint", "../../policies/tiny-reach", "--out", "x", "--action-rate", "20", "--action-dims", "franka"},
+		`there is no "width"`:                       {"--checkpoint", "../../policies/tiny-reach", "--out", "x", "--action-rate", "20", "--gripper", "width=1"},
+		`proprio-dims has 8 entries`:                {"--checkpoint", "../../policies/tiny-reach", "--out", "x", "--action-rate", "20", "--proprio-dims", "libero"},
+		`dataset_statistics.json has [`:             {"--checkpoint", "../../policies/tiny-reach", "--out", filepath.Join(t.TempDir(), "b"), "--action-rate", "20", "--unnorm-key", "other"},
 	} {
 		var usage usageError
 		err := runExport(t.Context(), args, io.Discard, io.Discard)
@@ -155,6 +185,11 @@ func TestExportSaysWhatIsWrong(t *testing.T) {
 	if err := runExport(t.Context(), []string{"-h"}, io.Discard, io.Discard); !errors.Is(err, flag.ErrHelp) {
 		t.Errorf("-h: %v", err)
 	}
+	// As a whole, with the subcommand once.
+	refused(t, 2, []string{"ddvla export: option out is not given\n"}, "export", "--checkpoint", "../../policies/tiny-reach", "--action-rate", "20")
+	refused(t, 2, []string{"ddvla export: ../../policies/tiny-reach: option unnorm-key is"}, "export", "--checkpoint", "../../policies/tiny-reach", "--out", "x", "--action-rate", "20", "--unnorm-key", "other")
+	refused(t, 1, []string{"ddvla export: ../../policies/tiny-reach: ../../policies: file already exists"}, "export", "--checkpoint", "../../policies/tiny-reach", "--out", "../../policies", "--action-rate", "20")
+	refused(t, 1, []string{"ddvla export: checkpoint ../none: "}, "export", "--checkpoint", "../none", "--out", "x", "--action-rate", "20")
 	missing := filepath.Join(t.TempDir(), "none")
 	err := runExport(t.Context(), []string{"--checkpoint", missing, "--out", missing + "-out", "--action-rate", "20"}, io.Discard, io.Discard)
 	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), missing) || !strings.Contains(err.Error(), "give the directory") {

@@ -47,6 +47,9 @@ func refused(t *testing.T, status int, names []string, args ...string) {
 	if strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "ddvla") {
 		t.Errorf("not one line:\n%s", stderr)
 	}
+	if said := "ddvla " + args[0] + ": "; strings.HasPrefix(strings.TrimPrefix(stderr, said), args[0]) {
+		t.Errorf("the subcommand is named twice: %s", stderr)
+	}
 	for _, name := range names {
 		if !strings.Contains(stderr, name) {
 			t.Errorf("%q does not name %q", stderr, name)

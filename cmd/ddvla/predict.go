@@ -213,8 +213,9 @@ type prediction struct {
 	Policy      string             `json:"policy"`
 	Bundle      string             `json:"bundle"`
 	Instruction string             `json:"instruction"`
-	Prompt      string             `json:"prompt"` // as tokenised
-	Preset      string             `json:"preset"`
+	Prompt      string             `json:"prompt"`           // as tokenised
+	Head        bundle.Head        `json:"head,omitempty"`   // l1: nothing is decoded
+	Preset      string             `json:"preset,omitempty"` // none with an L1 head
 	MaxRounds   int                `json:"max_rounds"`
 	Rounds      int                `json:"rounds"` // that ran
 	Seed        int64              `json:"seed"`
@@ -236,7 +237,8 @@ type prediction struct {
 
 // predictedDim is a column of the chunk. Low and High are the least and the
 // greatest value that the bins can say: the statistics' bounds, less half a bin,
-// and for a gripper after its rule.
+// and for a gripper after its rule. With an L1 head they are the bounds themselves,
+// beyond which it may go.
 type predictedDim struct {
 	Name  string       `json:"name"`
 	Arm   string       `json:"arm"`
@@ -293,7 +295,10 @@ func (p *prediction) take(pol *model.Policy, r *model.Result) error {
 		return err
 	}
 	d := pol.Decode()
-	p.Prompt, p.Preset, p.MaxRounds, p.Rounds = r.Prompt, string(d.Preset), d.Rounds, r.Rounds
+	p.Prompt, p.Head, p.Preset, p.MaxRounds, p.Rounds = r.Prompt, m.Model.Head, string(d.Preset), d.Rounds, r.Rounds
+	if p.Head == bundle.L1Head {
+		p.Preset, p.MaxRounds = "", r.Rounds
+	}
 	p.Seconds.Preprocess = r.Timings.Preprocess.Seconds()
 	p.Seconds.Inference = r.Timings.Inference.Seconds()
 	p.Seconds.Decode = r.Timings.Decode.Seconds()
@@ -311,21 +316,28 @@ func (p *prediction) take(pol *model.Policy, r *model.Result) error {
 		p.Mean = stat.Mean(all, nil)
 		p.Confidence = slices.Collect(slices.Chunk(c.Confidence, c.Dims))
 	}
-	p.warnEdges(m.Tokens.Bins)
+	if p.Head == bundle.L1Head {
+		p.warnBeyond()
+	} else {
+		p.warnEdges(m.Tokens.Bins)
+	}
 	return nil
 }
 
 // describe fills the columns; their ranges are what the lowest and the highest
-// bin decode to.
+// bin decode to or, with an L1 head, -1 and 1.
 func (p *prediction) describe(m *bundle.Manifest, codec *action.Codec) error {
-	n := m.Action.Tokens()
-	low, err := codec.ChunkFromBins(make([]int64, n))
-	if err != nil {
-		return err
-	}
-	high, err := codec.ChunkFromBins(slices.Repeat([]int64{int64(m.Tokens.Bins - 1)}, n))
-	if err != nil {
-		return err
+	ends := make([]*action.Chunk, 2)
+	for i := range ends {
+		var err error
+		if n := m.Action.Tokens(); m.Model.Head == bundle.L1Head {
+			ends[i], err = codec.ChunkFromRegression(slices.Repeat([]float32{float32(2*i - 1)}, n))
+		} else {
+			ends[i], err = codec.ChunkFromBins(slices.Repeat([]int64{int64(i * (m.Tokens.Bins - 1))}, n))
+		}
+		if err != nil {
+			return err
+		}
 	}
 	units := map[string]string{}
 	if m.Proprio != nil {
@@ -334,7 +346,7 @@ func (p *prediction) describe(m *bundle.Manifest, codec *action.Codec) error {
 		}
 	}
 	for i, d := range m.Action.Dims {
-		a, b := low.Values[i], high.Values[i]
+		a, b := ends[0].Values[i], ends[1].Values[i]
 		dim := predictedDim{Name: d.Name, Arm: d.Arm, Space: d.Space, Unit: d.Unit, Low: min(a, b), High: max(a, b)}
 		if d.Gripper != nil {
 			dim.gripper, dim.Unit = true, "m" // after its rule
@@ -357,21 +369,43 @@ func (p *prediction) warnEdges(bins int) {
 		}
 		half := (d.High - d.Low) / float64(bins-2) / 2
 		for _, bound := range []float64{d.Low, d.High} {
-			rows, first := 0, 0.0
-			for t, row := range p.Values {
-				if math.Abs(row[i]-bound) > half {
-					continue
-				}
-				if rows++; rows == 1 {
-					first = p.Times[t]
-				}
-			}
-			if rows > 0 {
-				p.warn("%s is at the edge of what the statistics let the model say (%.4f %s) in %d of %d rows, first at %.3f s",
-					d.Name, bound, d.Unit, rows, len(p.Values), first)
+			if rows := p.rowsWhere(i, func(v float64) bool { return math.Abs(v-bound) <= half }); rows != "" {
+				p.warn("%s is at the edge of what the statistics let the model say (%.4f %s) in %s", d.Name, bound, d.Unit, rows)
 			}
 		}
 	}
+}
+
+// warnBeyond names the columns in which an L1 head, which nothing bounds, goes
+// further than the data set did.
+func (p *prediction) warnBeyond() {
+	for i, d := range p.Dims {
+		if d.gripper {
+			continue
+		}
+		// A float32 of the network cannot hit the bounds exactly.
+		slack := 1e-6 * max(math.Abs(d.Low), math.Abs(d.High))
+		if rows := p.rowsWhere(i, func(v float64) bool { return v < d.Low-slack || v > d.High+slack }); rows != "" {
+			p.warn("%s is outside the statistics' %.4f to %.4f %s in %s", d.Name, d.Low, d.High, d.Unit, rows)
+		}
+	}
+}
+
+// rowsWhere says in which rows a column's value is so, or nothing.
+func (p *prediction) rowsWhere(column int, is func(v float64) bool) string {
+	rows, first := 0, 0.0
+	for t, row := range p.Values {
+		if !is(row[column]) {
+			continue
+		}
+		if rows++; rows == 1 {
+			first = p.Times[t]
+		}
+	}
+	if rows == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d rows, first at %.3f s", rows, len(p.Values), first)
 }
 
 // readState returns the model's robot state from --state, or nil where it takes
@@ -563,7 +597,11 @@ func (p *prediction) print(w io.Writer) error {
 	}
 	line("policy", "%q in %s", p.Policy, p.Bundle)
 	line("prompt", "%q", p.Prompt)
-	line("decoding", "%s, %d of at most %d rounds, seed %d", p.Preset, p.Rounds, p.MaxRounds, p.Seed)
+	if p.Head == bundle.L1Head {
+		line("decoding", "none: the L1 head gives values in one pass")
+	} else {
+		line("decoding", "%s, %d of at most %d rounds, seed %d", p.Preset, p.Rounds, p.MaxRounds, p.Seed)
+	}
 	line("chunk", "%d rows of %d at %g Hz", len(p.Values), len(p.Dims), p.ActionRate)
 	if p.Confidence != nil {
 		least, row, column := p.leastConfidence()

@@ -192,6 +192,9 @@ func (p *prediction) drawHead(c draw.Canvas) {
 	sans(&style, 10)
 	at.Y -= 20
 	how := fmt.Sprintf("%s, %s, %d rounds", p.Policy, p.Preset, p.Rounds)
+	if p.Head == bundle.L1Head {
+		how = p.Policy + ", L1 head"
+	}
 	if p.Confidence != nil {
 		how += fmt.Sprintf(", mean confidence %.2f", p.Mean)
 	}

@@ -9,6 +9,7 @@ import (
 	"image/color"
 	"image/png"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -138,6 +139,7 @@ func (s scene) infer(t *testing.T, preset decode.Preset, seed uint64) *model.Res
 // predicted is what users of --json read.
 type predicted struct {
 	Policy, Instruction, Prompt, Preset string
+	Head                                string
 	Rounds                              int
 	MaxRounds                           int     `json:"max_rounds"`
 	Rate                                float64 `json:"action_rate"`
@@ -539,6 +541,60 @@ func TestPredictWarnsAtTheEdges(t *testing.T) {
 	}
 	if !slices.Equal(p.Warnings, want) {
 		t.Errorf("got %q", p.Warnings)
+	}
+}
+
+// An L1 head has the statistics' bounds as its range and may go beyond, which is
+// told; nothing is said of a decoding that there is not.
+func TestPredictWithAnL1Head(t *testing.T) {
+	raw, err := os.ReadFile("../../policies/tiny-reach/dataset_statistics.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sets map[string]struct {
+		Action struct{ Q01, Q99 []float64 }
+	}
+	if err := json.Unmarshal(raw, &sets); err != nil {
+		t.Fatal(err)
+	}
+	bounds := sets["cobot_magic_reach"].Action
+	row := []float32{-1, 1, -0.999, 0.999, 0, 0, 0, 1.25, -3, 0, 0, 0, 0, 2}
+	s := newScene(t)
+	dir := testbundle.L1(t, row)
+	png := filepath.Join(t.TempDir(), "chunk.png")
+	args := s.args(dir, "--state", s.numbers(), "--out", png)
+	p := predictJSON(t, args...)
+	if p.Head != "l1" || p.Preset != "" || p.Rounds != 1 || p.MaxRounds != 1 || p.Confidence != nil {
+		t.Errorf("head %q, preset %q, rounds %d of %d, confidence %v", p.Head, p.Preset, p.Rounds, p.MaxRounds, p.Confidence)
+	}
+	for i, d := range p.Dims {
+		low, high := bounds.Q01[i], bounds.Q99[i]
+		if i%7 == 6 {
+			low, high = max(low, 0), min(high, 0.07)
+		}
+		if math.Abs(d.Low-low) > 2e-8 || math.Abs(d.High-high) > 2e-8 {
+			t.Errorf("%s: %.9g to %.9g, want %.9g to %.9g", d.Name, d.Low, d.High, low, high)
+		}
+	}
+	var outside []string
+	for _, w := range p.Warnings {
+		if !strings.HasPrefix(w, "state ") {
+			outside = append(outside, w)
+		}
+	}
+	want := []string{
+		fmt.Sprintf("right_joint1 is outside the statistics' %.4f to %.4f rad in 8 of 8 rows, first at 0.050 s", bounds.Q01[7], bounds.Q99[7]),
+		fmt.Sprintf("right_joint2 is outside the statistics' %.4f to %.4f rad in 8 of 8 rows, first at 0.050 s", bounds.Q01[8], bounds.Q99[8]),
+	}
+	if !slices.Equal(outside, want) {
+		t.Errorf("warnings %q", outside)
+	}
+	status, stdout, stderr := call(t, args...)
+	if status != 0 || !strings.Contains(stdout, "decoding    none: the L1 head gives values in one pass\n") || strings.Contains(stdout, "seed") || strings.Contains(stdout, "greedy") {
+		t.Errorf("status %d, %s\n%s", status, stderr, stdout)
+	}
+	if info, err := os.Stat(png); err != nil || info.Size() == 0 {
+		t.Errorf("no drawing: %v", err)
 	}
 }
 

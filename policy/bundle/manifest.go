@@ -327,7 +327,8 @@ type Proprio struct {
 	Dims []ProprioDim `json:"dims"`
 }
 
-// ProprioDim is one entry of the robot state.
+// ProprioDim is one entry of the robot state; its fields are as those of
+// [ActionDim].
 type ProprioDim struct {
 	Name string `json:"name"`
 	Arm  string `json:"arm"`

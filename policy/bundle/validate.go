@@ -2,9 +2,11 @@ package bundle
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -216,28 +218,50 @@ func (m *Manifest) validateAction() error {
 	}
 	seen := map[string]bool{}
 	for i, d := range a.Dims {
-		at := func(name, format string, args ...any) error {
-			return field(fmt.Sprintf("action.dims[%d] %q %s", i, d.Name, name), format, args...)
+		at := fmt.Sprintf("action.dims[%d] %q", i, d.Name)
+		if err := d.Validate(); err != nil {
+			return field(at, "%v", err)
 		}
-		switch {
-		case !isName.MatchString(d.Name):
-			return at("name", "must be letters, digits and underscores")
-		case seen[d.Name]:
-			return at("name", "is used twice")
-		case d.Space != Joint && d.Space != JointDelta && d.Space != EEDelta:
-			return at("space", "is %q, must be joint, joint_delta or ee_delta", d.Space)
-		case d.Arm != "left" && d.Arm != "right" && d.Arm != "base":
-			return at("arm", "is %q, must be left, right or base", d.Arm)
-		}
-		if g := d.Gripper; g != nil {
-			switch {
-			case g.Mode != GripperMetres && g.Mode != GripperNormalised && g.Mode != GripperBinary:
-				return at("gripper.mode", "is %q, must be metres, normalised or binary", g.Mode)
-			case !(g.Close >= 0 && g.Open > g.Close && g.Open < 1):
-				return at("gripper", "close %g m and open %g m must hold 0 <= close < open < 1", g.Close, g.Open)
-			}
+		if seen[d.Name] {
+			return field(at, "name is used twice")
 		}
 		seen[d.Name] = true
+	}
+	return nil
+}
+
+// Validate returns an error that begins with the field at fault where the column
+// alone cannot be right.
+func (d ActionDim) Validate() error {
+	if err := validateDim(d.Name, d.Arm, d.Unit); err != nil {
+		return err
+	}
+	if d.Space != Joint && d.Space != JointDelta && d.Space != EEDelta {
+		return fmt.Errorf("space is %q, must be joint, joint_delta or ee_delta", d.Space)
+	}
+	g := d.Gripper
+	switch {
+	case g == nil:
+	case g.Mode != GripperMetres && g.Mode != GripperNormalised && g.Mode != GripperBinary:
+		return fmt.Errorf("gripper.mode is %q, must be metres, normalised or binary", g.Mode)
+	case !(g.Close >= 0 && g.Open > g.Close && g.Open < 1):
+		return fmt.Errorf("gripper close %g m and open %g m must hold 0 <= close < open < 1", g.Close, g.Open)
+	}
+	return nil
+}
+
+// Validate is [ActionDim.Validate] for an entry of the robot state.
+func (d ProprioDim) Validate() error { return validateDim(d.Name, d.Arm, d.Unit) }
+
+func validateDim(name, arm, unit string) error {
+	if !isName.MatchString(name) {
+		return errors.New("name must be letters, digits and underscores")
+	}
+	if !slices.Contains([]string{"left", "right", "base"}, arm) {
+		return fmt.Errorf("arm is %q, must be left, right or base", arm)
+	}
+	if !slices.Contains([]string{"rad", "m", "rad/s", "m/s", "1"}, unit) {
+		return fmt.Errorf("unit is %q, must be rad, m, rad/s, m/s or 1", unit)
 	}
 	return nil
 }
@@ -249,10 +273,16 @@ func (m *Manifest) validateProprio() error {
 	if len(m.Proprio.Dims) == 0 {
 		return field("proprio.dims", "is empty; leave proprio out where the model takes none")
 	}
+	seen := map[string]bool{}
 	for i, d := range m.Proprio.Dims {
-		if !isName.MatchString(d.Name) {
-			return field(fmt.Sprintf("proprio.dims[%d] %q name", i, d.Name), "must be letters, digits and underscores")
+		at := fmt.Sprintf("proprio.dims[%d] %q", i, d.Name)
+		if err := d.Validate(); err != nil {
+			return field(at, "%v", err)
 		}
+		if seen[d.Name] {
+			return field(at, "name is used twice")
+		}
+		seen[d.Name] = true
 	}
 	return nil
 }

@@ -4,8 +4,8 @@
 
 jobs.json is a list of {"dir", "args" of make_random.py, "cases": [{"batch", "prompt", "mutations"}]};
 without args the checkpoint is "trained", a directory, for "images" and "slots". Each case becomes
-DIR/case-N.safetensors: the inputs, the logits, those with each other kind of attention and those of
-each mutation, and the logarithm of the denominator over the whole vocabulary, all float32 (the integers among them are exact).
+DIR/case-N.safetensors: the inputs, the logits, what each stage of the network gave ("stage.dino" ...), the
+logits with each other kind of attention and those of each mutation, and the logarithm of the denominator over the whole vocabulary, all float32 (the integers among them are exact).
 
 A job with "lora": {"r", "alpha", "rslora", "dtype"} makes a random adapter in DIR-adapter as PEFT
 saves it, and DIR/lora.safetensors with the logits of the network that applies it beside its layers,
@@ -46,6 +46,25 @@ def log_denominators(net, inputs):
     with torch.no_grad():
         everything = F.linear(hidden["last"].double(), net.language_model.lm_head.weight.double())
     return everything[..., : net.sizes.vocab].logsumexp(-1).float(), everything.logsumexp(-1).float()
+
+
+def stages(net, inputs):
+    """What each stage gives on its way to the logits: the last layer of the Llama its slots' rows alone."""
+    vision, llama = net.vision_backbone, net.language_model.model
+    modules = {"dino": vision.featurizer, "siglip": vision.fused_featurizer, "projector": net.projector}
+    modules |= {f"llama/{i}": layer for i, layer in enumerate(llama.layers)}
+    if net.proprio_projector is not None:
+        modules["proprio"] = net.proprio_projector
+    seen = {}
+
+    def keep(name):
+        return lambda module, args, output: seen.update({"stage." + name: output.contiguous()})
+
+    handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
+    net.logits(*inputs)
+    for handle in handles:
+        handle.remove()
+    return seen
 
 
 LORA_MUTATIONS = {
@@ -195,6 +214,7 @@ for job in json.load(sys.stdin):
         names = ["images", "prompt_ids", "prompt_length", "proprio", "tokens"]
         tensors = {name: tensor.float() for name, tensor in zip(names, inputs)}
         tensors["logits"] = net.logits(*inputs)
+        tensors |= stages(net, inputs)
         tensors["log_denominator"], tensors["log_denominator.padding"] = log_denominators(net, inputs)
         for kind in ("prefix", "causal"):
             tensors["logits." + kind] = net.logits(*inputs, attention=kind)
