@@ -69,8 +69,10 @@ func Parameters(cameras []string) []param.Descriptor {
 			Meaning: "How tokens are unmasked; empty is the bundle's default."},
 		{Name: "decode.rounds", Default: param.Int(0), Range: param.Between(0, decode.MaxRounds),
 			Meaning: "Denoising rounds T; 0 is the bundle's default."},
-		{Name: "decode.schedule", Default: param.Doubles(), Range: param.Between(0, 1),
-			Meaning: "Share of the positions still masked after each round; empty is the cosine of the preset."},
+		{Name: "decode.schedule", Default: param.String(""), OneOf: scheduleNames(),
+			Meaning: "How the share still masked falls with r, the share of the rounds that are over: cos(pi/2 r), 1 - r, 1 - r², 1 - r³, or the same number of tokens in each round; empty is the preset's cosine."},
+		{Name: "decode.schedule_table", Default: param.Doubles(), Range: param.Between(0, 1),
+			Meaning: "The share still masked after each round, one value per round, never rising and 0 at the end, instead of decode.schedule; empty is none."},
 		{Name: "decode.score", Default: param.String(""), OneOf: []string{"", "candidate", "maximum", "gap"},
 			Meaning: "What positions are ranked by; empty is the preset's."},
 		{Name: "decode.token_temperature", Default: param.Doubles(), Range: param.Between(0, 1e6),
@@ -133,6 +135,14 @@ func presetNames() []string {
 	return names
 }
 
+func scheduleNames() []string {
+	names := []string{""}
+	for _, s := range decode.Schedules() {
+		names = append(names, string(s))
+	}
+	return names
+}
+
 // SettingsFrom reads the settings of a node with the given bundle from its
 // parameters.
 func SettingsFrom(v param.Values, m *bundle.Manifest) (Settings, error) {
@@ -187,7 +197,8 @@ func LiveFrom(v param.Values, m *bundle.Manifest) (Live, error) {
 		Rate: v.Double("rate"), MaxAge: seconds(v.Double("max_age")), MaxSkew: seconds(v.Double("max_skew")),
 		Decode: decode.Params{
 			Preset: decode.Preset(v.String("decode.preset")), Rounds: int(v.Int("decode.rounds")),
-			Schedule: slices.Clone(v.Doubles("decode.schedule")), Score: v.String("decode.score"),
+			Schedule: decode.Schedule(v.String("decode.schedule")), Score: v.String("decode.score"),
+			ScheduleTable:     slices.Clone(v.Doubles("decode.schedule_table")),
 			TokenTemperature:  slices.Clone(v.Doubles("decode.token_temperature")),
 			ChoiceTemperature: slices.Clone(v.Doubles("decode.choice_temperature")),
 			CommittedBias:     slices.Clone(v.Doubles("decode.committed_bias")),
