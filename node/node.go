@@ -42,6 +42,7 @@ type Node struct {
 
 	topics      topics
 	chunks      ros.Publisher
+	traces      ros.Publisher
 	targets     [2]ros.Publisher
 	diagnostics ros.Publisher
 	instructed  ros.Subscription
@@ -92,8 +93,8 @@ type thought struct {
 // topics are the fully qualified names of what the node publishes and of its
 // instruction topic.
 type topics struct {
-	instruction, chunk, diagnostics string
-	targets                         [2]string
+	instruction, chunk, trace, diagnostics string
+	targets                                [2]string
 }
 
 // stats are totals since the start.
@@ -235,6 +236,7 @@ func (n *Node) advertise() error {
 		pub   *ros.Publisher
 	}{
 		{"~/action_chunk", &n.topics.chunk, (*msgs.JointTrajectory)(nil).ROSType(), &n.chunks},
+		{"~/decode_trace", &n.topics.trace, (*msgs.Float64MultiArray)(nil).ROSType(), &n.traces},
 		{"/diagnostics", &n.topics.diagnostics, (*msgs.DiagnosticArray)(nil).ROSType(), &n.diagnostics},
 		{n.settings.Targets[0], &n.topics.targets[0], (*msgs.JointState)(nil).ROSType(), &n.targets[0]},
 		{n.settings.Targets[1], &n.topics.targets[1], (*msgs.JointState)(nil).ROSType(), &n.targets[1]},

@@ -89,6 +89,8 @@ func Parameters(cameras []string) []param.Descriptor {
 			Meaning: "Candidates with this confidence are committed whatever the schedule says, likewise; above 1 is off."},
 		{Name: "decode.mean_window", Default: param.Int(-1), Range: param.Between(-1, 255),
 			Meaning: "Bins on each side of the chosen one that an action is averaged over; -1 is the preset's."},
+		{Name: "decode.trace", Default: param.Bool(false),
+			Meaning: "Publish on ~/decode_trace what each round did to each token; `ddvla inspect --trace` draws it."},
 
 		{Name: "limits.velocity", Default: param.Double(revolute.Velocity), Unit: "rad/s", Range: param.Between(0.01, 3), ReadOnly: true,
 			Meaning: "Fastest joint speed; the firmware's own maximum is 3."},
@@ -195,6 +197,7 @@ func SettingsFrom(v param.Values, m *bundle.Manifest) (Settings, error) {
 func LiveFrom(v param.Values, m *bundle.Manifest) (Live, error) {
 	l := Live{
 		Rate: v.Double("rate"), MaxAge: seconds(v.Double("max_age")), MaxSkew: seconds(v.Double("max_skew")),
+		Trace: v.Bool("decode.trace"),
 		Decode: decode.Params{
 			Preset: decode.Preset(v.String("decode.preset")), Rounds: int(v.Int("decode.rounds")),
 			Schedule: decode.Schedule(v.String("decode.schedule")), Score: v.String("decode.score"),

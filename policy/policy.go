@@ -52,9 +52,11 @@ type Timings struct {
 
 // Result is one inference's outcome.
 type Result struct {
-	Chunk   *action.Chunk
-	Prompt  string // the text that was tokenised
-	Rounds  int    // denoising rounds that ran, 1 with an L1 head
+	Chunk  *action.Chunk
+	Prompt string // the text that was tokenised
+	Rounds int    // denoising rounds that ran, 1 with an L1 head
+	// Trace is what the rounds did; nil with an L1 head.
+	Trace   *decode.Trace
 	Timings Timings
 }
 
@@ -261,7 +263,7 @@ func (p *Policy) Infer(ctx context.Context, o *Observation) (*Result, error) {
 	if r.Chunk, err = p.chunk(o, inputs, outputs); err != nil {
 		return nil, err
 	}
-	r.Rounds = outputs.Rounds
+	r.Rounds, r.Trace = outputs.Rounds, decode.TraceOf(inputs.Inputs, outputs, 0)
 	r.Timings.Decode = time.Since(inferred)
 	return r, nil
 }
