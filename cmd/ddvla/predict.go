@@ -30,7 +30,7 @@ import (
 // runPredict is `ddvla predict`: one observation from files, one chunk in robot
 // units. It takes the node's parameters, so that it decodes as the node would.
 func runPredict(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	flags := newFlags("predict", "--bundle DIR --image [NAME=]FILE ... --instruction TEXT [--state STATE] [--out PNG] [FLAGS] [--ros-args -p NAME:=VALUE]\n"+
+	flags := newFlags("predict", "--bundle DIR --image [NAME=]FILE ... --instruction TEXT [--state STATE] [--out PNG] [--trace PNG] [FLAGS] [--ros-args -p NAME:=VALUE]\n"+
 		"Decodes one action chunk from pictures, an instruction and the robot's state, and prints it in robot units.\n"+
 		"Example: ddvla predict --bundle /models/mine --image head=head.jpg --image wrist_left=left.jpg --image wrist_right=right.jpg \\\n"+
 		"           --instruction \"reach the red cube\" --state state.json --out chunk.png")
@@ -48,6 +48,7 @@ func runPredict(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	})
 	state := flags.String("state", "", "the robot's `state`: numbers with commas between in the bundle's proprio order and units, or a JSON file, or - for JSON from standard input, {\"left_joint1\": 0.1, ...}")
 	out := flags.String("out", "", "draw the chunk to this `PNG` file, which is replaced")
+	traced := flags.String("trace", "", "print how the chunk was decoded, round by round, and draw it to this `PNG` file, which is replaced")
 	size := flags.String("size", "", "the drawing's size in pixels, `WIDTHxHEIGHT` (default by the number of dimensions)")
 	asJSON := flags.Bool("json", false, "print JSON")
 
@@ -94,7 +95,15 @@ func runPredict(ctx context.Context, args []string, stdout, stderr io.Writer) er
 		return usageError{err}
 	}
 	if *out != "" {
-		if err := checkOut(*out); err != nil {
+		if err := checkOut("--out", *out); err != nil {
+			return usageError{err}
+		}
+	}
+	if *traced != "" {
+		if c.manifest.Model.Head == bundle.L1Head {
+			return usageError{fmt.Errorf("--trace: %w", node.ErrNotDecoded)}
+		}
+		if err := checkOut("--trace", *traced); err != nil {
 			return usageError{err}
 		}
 	}
@@ -108,15 +117,28 @@ func runPredict(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	} else {
 		err = p.print(stdout)
 	}
-	if err != nil || *out == "" {
+	if err != nil {
 		return err
+	}
+	told := stdout
+	if *asJSON {
+		told = io.Discard
+	}
+	if *traced != "" {
+		if err := p.trace.print(told); err != nil {
+			return err
+		}
+		if err := p.trace.drawTo(*traced, told); err != nil {
+			return err
+		}
+	}
+	if *out == "" {
+		return nil
 	}
 	if err := writePicture(*out, p.draw(width, height)); err != nil {
 		return err
 	}
-	if !*asJSON {
-		_, err = fmt.Fprintf(stdout, "drawing     %s, %dx%d\n", *out, width, height)
-	}
+	_, err = fmt.Fprintf(told, "drawing     %s, %dx%d\n", *out, width, height)
 	return err
 }
 
@@ -232,6 +254,8 @@ type prediction struct {
 		Decode     float64 `json:"decode"`
 	} `json:"seconds"`
 	Warnings []string `json:"warnings"`
+
+	trace *chunkTrace // nil with an L1 head
 }
 
 // predictedDim is a column of the chunk. Low and High are the least and the
@@ -310,6 +334,9 @@ func (p *prediction) take(pol *model.Policy, r *model.Result) error {
 		}
 		p.Mean = stat.Mean(all, nil)
 		p.Confidence = slices.Collect(slices.Chunk(c.Confidence, c.Dims))
+	}
+	if r.Trace != nil {
+		p.trace = &chunkTrace{title: "decoding of \"" + r.Prompt + "\"", names: c.Names, trace: r.Trace}
 	}
 	p.warnEdges(m.Tokens.Bins)
 	return nil
