@@ -54,8 +54,11 @@ type Timings struct {
 type Result struct {
 	Chunk  *action.Chunk
 	Prompt string // the text that was tokenised
-	Rounds int    // denoising rounds that ran, 1 with an L1 head
-	// Trace is what the rounds did; nil with an L1 head.
+	Rounds int    // denoising rounds that ran, or passes of the network; 1 with an L1 head
+	// Bins are the chosen ones, of the chunk's shape; nil with an L1 head.
+	Bins []int64
+	// Trace is what the rounds did; nil where none ran, with an L1 head and from
+	// left to right.
 	Trace   *decode.Trace
 	Timings Timings
 }
@@ -87,6 +90,7 @@ type Policy struct {
 	runtime   *ort.Runtime
 	fused     *ort.Fused  // nil with an L1 head
 	values    *ort.Values // nil without
+	step      *ort.Step   // nil until OpenStep
 	log       *zap.Logger
 
 	mu     sync.Mutex
@@ -170,6 +174,9 @@ func (p *Policy) Close() error {
 	}
 	if p.values != nil {
 		errs = append(errs, p.values.Close())
+	}
+	if p.step != nil {
+		errs = append(errs, p.step.Close())
 	}
 	if p.runtime != nil {
 		errs = append(errs, p.runtime.Close())
@@ -263,7 +270,7 @@ func (p *Policy) Infer(ctx context.Context, o *Observation) (*Result, error) {
 	if r.Chunk, err = p.chunk(o, inputs, outputs); err != nil {
 		return nil, err
 	}
-	r.Rounds, r.Trace = outputs.Rounds, decode.TraceOf(inputs.Inputs, outputs, 0)
+	r.Rounds, r.Bins, r.Trace = outputs.Rounds, outputs.Bins, decode.TraceOf(inputs.Inputs, outputs, 0)
 	r.Timings.Decode = time.Since(inferred)
 	return r, nil
 }
@@ -288,31 +295,33 @@ func (p *Policy) regress(ctx context.Context, o *Observation, r *Result) error {
 // prepare fills the graph's inputs.
 func (p *Policy) prepare(o *Observation, r *Result) (*ort.FusedInputs, error) {
 	m, in := p.Manifest(), &p.inputs
+	if err := p.observe(o, r); err != nil || p.values != nil {
+		return in, err
+	}
+	var err error
+	l := m.Action.Tokens()
+	in.Inputs, err = p.Decode().Inputs([]int{l}, l, m.Tokens.Bins, p.noise)
+	return in, err
+}
+
+// observe fills the inputs that the network itself takes.
+func (p *Policy) observe(o *Observation, r *Result) error {
 	if len(o.Images) != len(p.cameras) {
-		return nil, fmt.Errorf("%d images, the model takes %d", len(o.Images), len(p.cameras))
+		return fmt.Errorf("%d images, the model takes %d", len(o.Images), len(p.cameras))
 	}
 	ids, prompt, err := p.tokenizer.Prompt(o.Instruction)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	r.Prompt = prompt
+	in := &p.inputs
 	in.PromptIDs = ids
-	if m.Proprio != nil {
+	if p.Manifest().Proprio != nil {
 		if in.Proprio, err = p.codec.NormaliseProprio(o.Proprio, in.Proprio[:0]); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if err := p.pictures(o.Images); err != nil {
-		return nil, err
-	}
-	if p.values != nil {
-		return in, nil
-	}
-	l := m.Action.Tokens()
-	if in.Inputs, err = p.Decode().Inputs([]int{l}, l, m.Tokens.Bins, p.noise); err != nil {
-		return nil, err
-	}
-	return in, nil
+	return p.pictures(o.Images)
 }
 
 // pictures runs the cameras' pipelines at the same time.
