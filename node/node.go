@@ -199,21 +199,8 @@ func (n *Node) connect(m *bundle.Manifest) error {
 	if n.topics.instruction, err = n.ros.Resolve("~/instruction"); err != nil {
 		return err
 	}
-	for _, c := range m.Cameras {
-		topic := n.settings.Cameras[c.Name]
-		if topic == "" {
-			return fmt.Errorf("camera %q of the bundle has no topic; set cameras.%s.topic", c.Name, c.Name)
-		}
-		if topic, err = n.ros.Resolve(topic); err != nil {
-			return fmt.Errorf("cameras.%s.topic: %w", c.Name, err)
-		}
-		n.observer.cameras = append(n.observer.cameras, newCamera(c.Name, topic))
-	}
-	for a, topic := range n.settings.States {
-		if topic, err = n.ros.Resolve(topic); err != nil {
-			return fmt.Errorf("arms.%s.state_topic: %w", arms[a], err)
-		}
-		n.observer.joints[a] = &joints{arm: arms[a], topic: topic}
+	if err := n.observer.listen(n.ros, n.settings, m); err != nil {
+		return err
 	}
 	if n.settings.Record != "" {
 		if err := n.recorder.open(n.settings.Record, n, n.log); err != nil {
