@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/ddvla/ddvla/policy/decode"
@@ -36,8 +35,11 @@ func (p *Policy) InferLeftToRight(ctx context.Context, o *Observation) (*Result,
 	prepared := time.Now()
 	r.Timings.Preprocess = prepared.Sub(start)
 	m := p.Manifest()
-	masked := slices.Repeat([]int64{-1}, m.Action.Tokens())
-	out, err := decode.LeftToRight(ctx, p.step.Logits(&p.inputs.Observation), masked, m.Tokens.Bins)
+	known, err := p.known(o)
+	if err != nil {
+		return nil, err
+	}
+	out, err := decode.LeftToRight(ctx, p.step.Logits(&p.inputs.Observation), known, m.Tokens.Bins)
 	if err != nil {
 		return nil, fmt.Errorf("inference: %w", err)
 	}

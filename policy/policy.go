@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,6 +42,10 @@ type Observation struct {
 	Proprio []float64
 	// Instruction is the operator's text.
 	Instruction string
+	// Known holds bins that are given, in the chunk's shape, -1 where they are to
+	// be decoded: the rest is filled in around them. Nil gives none. Not looked at
+	// with an L1 head.
+	Known []int64
 }
 
 // Timings says how long the parts of one inference took.
@@ -298,10 +303,33 @@ func (p *Policy) prepare(o *Observation, r *Result) (*ort.FusedInputs, error) {
 	if err := p.observe(o, r); err != nil || p.values != nil {
 		return in, err
 	}
-	var err error
-	l := m.Action.Tokens()
-	in.Inputs, err = p.Decode().Inputs([]int{l}, l, m.Tokens.Bins, p.noise)
-	return in, err
+	known, err := p.known(o)
+	if err != nil {
+		return nil, err
+	}
+	masked := 0
+	for _, bin := range known {
+		if bin < 0 {
+			masked++
+		}
+	}
+	if in.Inputs, err = p.Decode().Inputs([]int{masked}, len(known), m.Tokens.Bins, p.noise); err != nil {
+		return nil, err
+	}
+	copy(in.Known, known)
+	return in, nil
+}
+
+// known are the observation's given bins, all -1 where it has none.
+func (p *Policy) known(o *Observation) ([]int64, error) {
+	n := p.Manifest().Action.Tokens()
+	if o.Known == nil {
+		return slices.Repeat([]int64{-1}, n), nil
+	}
+	if len(o.Known) != n {
+		return nil, fmt.Errorf("%d known tokens, the chunk has %d", len(o.Known), n)
+	}
+	return o.Known, nil
 }
 
 // observe fills the inputs that the network itself takes.
@@ -349,6 +377,13 @@ func (p *Policy) pictures(images []Image) error {
 func (p *Policy) chunk(o *Observation, in *ort.FusedInputs, out *ort.FusedOutputs) (*action.Chunk, error) {
 	if err := decode.CheckConfidence(out.Confidence, in.Inputs); err != nil {
 		return nil, err
+	}
+	// A given token means its bin's value, whatever the model thinks of its
+	// neighbours.
+	for i, bin := range in.Known {
+		if bin >= 0 {
+			out.Mean[i] = in.Centres[bin]
+		}
 	}
 	c, err := p.codec.Chunk(out.Mean)
 	if err != nil {
