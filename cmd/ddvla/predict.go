@@ -40,6 +40,11 @@ func runPredict(ctx context.Context, args []string, stdout, stderr io.Writer) er
 			images = append(images, text)
 			return nil
 		})
+	var fixed []string
+	flags.Func("given", "a value that is given, `NAME[@ROW]=VALUE` in the chunk's units, in all rows or in one from 1; the rest is decoded around it", func(text string) error {
+		fixed = append(fixed, text)
+		return nil
+	})
 	dir := flags.String("bundle", "", "the policy bundle's `directory`")
 	instruction := flags.String("instruction", "", "what to do, in `words`")
 	given := parameterFlags(flags, map[string]string{
@@ -98,6 +103,9 @@ func runPredict(ctx context.Context, args []string, stdout, stderr io.Writer) er
 		if err := checkOut("--out", *out); err != nil {
 			return usageError{err}
 		}
+	}
+	if o.Known, err = p.readGiven(c.manifest, fixed); err != nil {
+		return err
 	}
 	if *traced != "" {
 		if c.manifest.Model.Head == bundle.L1Head {
@@ -241,7 +249,8 @@ type prediction struct {
 	Rounds      int                `json:"rounds"` // that ran
 	Seed        int64              `json:"seed"`
 	State       map[string]float64 `json:"state,omitempty"`
-	ActionRate  float64            `json:"action_rate"` // Hz
+	Given       []string           `json:"given,omitempty"` // as --given says them
+	ActionRate  float64            `json:"action_rate"`     // Hz
 	Dims        []predictedDim     `json:"dims"`
 	Times       []float64          `json:"times"` // s after the observation
 	Values      [][]float64        `json:"values"`
@@ -399,6 +408,59 @@ func (p *prediction) warnEdges(bins int) {
 			}
 		}
 	}
+}
+
+// readGiven turns what --given says into bins, in the chunk's shape, or nil where
+// nothing is given.
+func (p *prediction) readGiven(m *bundle.Manifest, given []string) ([]int64, error) {
+	if len(given) == 0 {
+		return nil, nil
+	}
+	if m.Model.Head == bundle.L1Head {
+		return nil, usageError{fmt.Errorf("--given: %w", node.ErrNotDecoded)}
+	}
+	codec, err := action.New(&bundle.Bundle{Dir: p.Bundle, Manifest: *m})
+	if err != nil {
+		return nil, err
+	}
+	dims := len(m.Action.Dims)
+	known := slices.Repeat([]int64{-1}, m.Action.Tokens())
+	for _, text := range given {
+		wrong := func(format string, args ...any) error {
+			return usageError{fmt.Errorf("--given %s: %s", text, fmt.Sprintf(format, args...))}
+		}
+		place, number, ok := strings.Cut(text, "=")
+		value, err := strconv.ParseFloat(number, 64)
+		if !ok || err != nil {
+			return nil, wrong("must be NAME=VALUE or NAME@ROW=VALUE with a number")
+		}
+		name, rowText, one := strings.Cut(place, "@")
+		column := slices.IndexFunc(m.Action.Dims, func(d bundle.ActionDim) bool { return d.Name == name })
+		if column < 0 {
+			return nil, wrong("the chunk has no %q; `ddvla inspect` lists its dimensions", name)
+		}
+		first, last := 0, m.Action.Chunk-1
+		if one {
+			row, err := strconv.Atoi(rowText)
+			if err != nil || row < 1 || row > m.Action.Chunk {
+				return nil, wrong("the row must be 1..%d", m.Action.Chunk)
+			}
+			first, last = row-1, row-1
+		}
+		bin, err := codec.BinOf(column, value)
+		if err != nil {
+			return nil, wrong("%v", err)
+		}
+		for row := first; row <= last; row++ {
+			if at := row*dims + column; known[at] < 0 {
+				known[at] = bin
+			} else {
+				return nil, wrong("row %d of it is given twice", row+1)
+			}
+		}
+	}
+	p.Given = append([]string(nil), given...)
+	return known, nil
 }
 
 // readState returns the model's robot state from --state, or nil where it takes
@@ -591,6 +653,9 @@ func (p *prediction) print(w io.Writer) error {
 	line("policy", "%q in %s", p.Policy, p.Bundle)
 	line("prompt", "%q", p.Prompt)
 	line("decoding", "%s, %d of at most %d rounds, seed %d", p.Preset, p.Rounds, p.MaxRounds, p.Seed)
+	if len(p.Given) > 0 {
+		line("given", "%s", strings.Join(p.Given, ", "))
+	}
 	line("chunk", "%d rows of %d at %g Hz", len(p.Values), len(p.Dims), p.ActionRate)
 	if p.Confidence != nil {
 		least, row, column := p.leastConfidence()

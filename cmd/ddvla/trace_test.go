@@ -5,6 +5,7 @@ import (
 	"image"
 	"image/color"
 	"image/png"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -279,4 +280,43 @@ func TestPredictShowsItsTrace(t *testing.T) {
 	head := testbundle.Copy(t, func(m *bundle.Manifest) { m.Model.Head = bundle.L1Head })
 	refused(t, 2, []string{"--trace", "L1 head"}, s.args(head, "--state", s.numbers(), "--trace", picture)...)
 	refused(t, 2, []string{"--trace", "trace.gif"}, s.args(testbundle.Dir(t), "--state", s.numbers(), "--trace", "trace.gif")...)
+}
+
+// Given values come back to half a bin, the trace begins with them, and the rest
+// is decoded in as many rounds.
+func TestPredictFillsInAroundWhatIsGiven(t *testing.T) {
+	s := newScene(t)
+	// left_joint1's row 3 alone, the right gripper's opening in all rows.
+	args := s.args(testbundle.Dir(t), "--state", s.numbers(), "--given", "right_gripper=0.03", "--given", "left_joint1@3=0.1", "--schedule", "constant")
+	p := predictJSON(t, args...)
+	for row, values := range p.Values {
+		for i, d := range p.Dims {
+			half := (d.High-d.Low)/254/2 + 1e-6
+			switch {
+			case d.Name == "right_gripper" && math.Abs(values[i]-0.03) > half:
+				t.Errorf("row %d: the right gripper is at %g", row, values[i])
+			case d.Name == "left_joint1" && row == 2 && math.Abs(values[i]-0.1) > half:
+				t.Errorf("row %d: left_joint1 is at %g", row, values[i])
+			}
+		}
+	}
+	status, stdout, stderr := call(t, append(args, "--trace", filepath.Join(s.dir, "trace.png"), "--ros-args", "-p", "decode.threshold:=[0.0]")...)
+	if status != 0 {
+		t.Fatal(stderr)
+	}
+	text := strings.Join(strings.Fields(stdout), " ")
+	for _, want := range []string{"given right_gripper=0.03, left_joint1@3=0.1", "start 9 tokens given", " 1 35 0 68 ", " 3 33 0 0 "} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, stdout)
+		}
+	}
+	head := testbundle.Copy(t, func(m *bundle.Manifest) { m.Model.Head = bundle.L1Head })
+	refused(t, 2, []string{"--given", "L1 head"}, s.args(head, "--state", s.numbers(), "--given", "left_joint1=0")...)
+	for _, c := range []struct{ given, want string }{
+		{"left_joint1", "NAME=VALUE"}, {"left_joint1=far", "a number"}, {"torso=1", `"torso"`}, {"left_joint1@0=0", "1..8"},
+		{"left_joint1@9=0", "1..8"}, {"left_joint1@x=0", "1..8"}, {"left_joint1=7", "left_joint1 is 7, the bins say"}, {"left_joint1=NaN", "left_joint1 is NaN"},
+	} {
+		refused(t, 2, []string{"--given " + c.given, c.want}, s.args(testbundle.Dir(t), "--state", s.numbers(), "--given", c.given)...)
+	}
+	refused(t, 2, []string{"row 3", "twice"}, s.args(testbundle.Dir(t), "--state", s.numbers(), "--given", "left_joint1=0", "--given", "left_joint1@3=0")...)
 }
