@@ -134,6 +134,32 @@ func TestEvalDecodeWithoutCommands(t *testing.T) {
 	}
 }
 
+// A policy with an L1 head has nothing to choose from: one line with its passes
+// and errors, and a replay whose chunks were not decoded in rounds.
+func TestL1HeadsHaveNoRounds(t *testing.T) {
+	head := testbundle.L1(t, make([]float32, 14))
+	raw := filepath.Join(bags, "raw_mcap")
+	status, stdout, stderr := call(t, "eval", "decode", "--bundle", head, "--bag", raw, "--threads", "1", "--json")
+	if status != 0 {
+		t.Fatal(stderr)
+	}
+	var e evaluation
+	if err := json.Unmarshal([]byte(stdout), &e); err != nil {
+		t.Fatal(err)
+	}
+	if len(e.Rows) != 1 || e.Agreement != nil || e.Tokens != 0 || e.Observations == 0 {
+		t.Fatalf("%+v", e)
+	}
+	if r := e.Rows[0]; r.Name != "l1" || r.Passes != 1 || r.Equal != nil || len(r.ByDim) != 14 || !(r.P50 > 0) {
+		t.Errorf("%+v", r)
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	if status, _, stderr := call(t, "replay", raw, "--out", out, "--ros-args", "-p", "policy:="+head, "-p", "runtime.threads:=1"); status != 0 {
+		t.Fatal(stderr)
+	}
+	refused(t, 1, []string{out, "chunk 1 on " + traceTopic, "L1 head", "no token was decoded in rounds"}, "inspect", "--trace", out)
+}
+
 func TestEvalRefusals(t *testing.T) {
 	dir, raw := testbundle.Dir(t), filepath.Join(bags, "raw_mcap")
 	head := testbundle.Copy(t, func(m *bundle.Manifest) { m.Model.Head = bundle.L1Head })

@@ -5,7 +5,10 @@ package testbundle
 
 import (
 	"context"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -51,6 +54,64 @@ func Copy(t testing.TB, change func(m *bundle.Manifest)) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// L1 returns a new bundle of the same network with an L1 head that says row,
+// normalised, for every row of a chunk: one value for each action dimension.
+func L1(t testing.TB, row []float32) string {
+	t.Helper()
+	checkpoint, err := find("policies/tiny-reach")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := weights.Defaults()
+	o.Checkpoint, o.Out, o.ActionRate = t.TempDir(), filepath.Join(t.TempDir(), "bundle"), 20
+	if err := os.CopyFS(o.Checkpoint, os.DirFS(checkpoint)); err != nil {
+		t.Fatal(err)
+	}
+	constantHead(t, filepath.Join(o.Checkpoint, "action_head.safetensors"), row)
+	if err := weights.Export(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	return o.Out
+}
+
+// constantHead is an L1 head for tiny-reach in the safetensors format: all is
+// zero but the last biases, so every row of a chunk is these.
+func constantHead(t testing.TB, path string, row []float32) {
+	t.Helper()
+	const hidden, inner = 128, 8
+	in, dims := int64(hidden*len(row)), int64(len(row))
+	header, size := map[string]any{}, 0
+	add := func(name string, shape ...int64) {
+		begin, n := size, int64(4)
+		for _, d := range shape {
+			n *= d
+		}
+		size += int(n)
+		header[name] = map[string]any{"dtype": "F32", "shape": shape, "data_offsets": []int{begin, size}}
+	}
+	add("model.layer_norm1.weight", in)
+	add("model.layer_norm1.bias", in)
+	add("model.fc1.weight", inner, in)
+	add("model.fc1.bias", inner)
+	add("model.layer_norm2.weight", inner)
+	add("model.layer_norm2.bias", inner)
+	add("model.fc2.weight", dims, inner)
+	add("model.fc2.bias", dims)
+	text, err := json.Marshal(header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := binary.LittleEndian.AppendUint64(nil, uint64(len(text)))
+	raw = append(raw, text...)
+	raw = append(raw, make([]byte, size-4*len(row))...)
+	for _, v := range row {
+		raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
+	}
+	if err := os.WriteFile(path, raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func export() (string, error) {
