@@ -42,6 +42,7 @@ type Node struct {
 
 	topics      topics
 	chunks      ros.Publisher
+	traces      ros.Publisher
 	targets     [2]ros.Publisher
 	diagnostics ros.Publisher
 	instructed  ros.Subscription
@@ -92,8 +93,8 @@ type thought struct {
 // topics are the fully qualified names of what the node publishes and of its
 // instruction topic.
 type topics struct {
-	instruction, chunk, diagnostics string
-	targets                         [2]string
+	instruction, chunk, trace, diagnostics string
+	targets                                [2]string
 }
 
 // stats are totals since the start.
@@ -198,21 +199,8 @@ func (n *Node) connect(m *bundle.Manifest) error {
 	if n.topics.instruction, err = n.ros.Resolve("~/instruction"); err != nil {
 		return err
 	}
-	for _, c := range m.Cameras {
-		topic := n.settings.Cameras[c.Name]
-		if topic == "" {
-			return fmt.Errorf("camera %q of the bundle has no topic; set cameras.%s.topic", c.Name, c.Name)
-		}
-		if topic, err = n.ros.Resolve(topic); err != nil {
-			return fmt.Errorf("cameras.%s.topic: %w", c.Name, err)
-		}
-		n.observer.cameras = append(n.observer.cameras, newCamera(c.Name, topic))
-	}
-	for a, topic := range n.settings.States {
-		if topic, err = n.ros.Resolve(topic); err != nil {
-			return fmt.Errorf("arms.%s.state_topic: %w", arms[a], err)
-		}
-		n.observer.joints[a] = &joints{arm: arms[a], topic: topic}
+	if err := n.observer.listen(n.ros, n.settings, m); err != nil {
+		return err
 	}
 	if n.settings.Record != "" {
 		if err := n.recorder.open(n.settings.Record, n, n.log); err != nil {
@@ -235,6 +223,7 @@ func (n *Node) advertise() error {
 		pub   *ros.Publisher
 	}{
 		{"~/action_chunk", &n.topics.chunk, (*msgs.JointTrajectory)(nil).ROSType(), &n.chunks},
+		{"~/decode_trace", &n.topics.trace, (*msgs.Float64MultiArray)(nil).ROSType(), &n.traces},
 		{"/diagnostics", &n.topics.diagnostics, (*msgs.DiagnosticArray)(nil).ROSType(), &n.diagnostics},
 		{n.settings.Targets[0], &n.topics.targets[0], (*msgs.JointState)(nil).ROSType(), &n.targets[0]},
 		{n.settings.Targets[1], &n.topics.targets[1], (*msgs.JointState)(nil).ROSType(), &n.targets[1]},

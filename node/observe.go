@@ -7,6 +7,7 @@ import (
 
 	"github.com/ddvla/ddvla/policy"
 	"github.com/ddvla/ddvla/policy/bundle"
+	"github.com/ddvla/ddvla/ros"
 )
 
 // arms are the order in which states and commands of the two arms are kept.
@@ -69,6 +70,30 @@ func jointName(side string, joint int) string {
 		return side + "_gripper"
 	}
 	return fmt.Sprintf("%s_joint%d", side, joint+1)
+}
+
+// listen makes the keepers of the cameras' and the arms' topics, which it resolves;
+// nothing is subscribed yet.
+func (o *observer) listen(rn ros.Node, s Settings, m *bundle.Manifest) error {
+	for _, c := range m.Cameras {
+		topic := s.Cameras[c.Name]
+		if topic == "" {
+			return fmt.Errorf("camera %q of the bundle has no topic; set cameras.%s.topic", c.Name, c.Name)
+		}
+		topic, err := rn.Resolve(topic)
+		if err != nil {
+			return fmt.Errorf("cameras.%s.topic: %w", c.Name, err)
+		}
+		o.cameras = append(o.cameras, newCamera(c.Name, topic))
+	}
+	for a, topic := range s.States {
+		topic, err := rn.Resolve(topic)
+		if err != nil {
+			return fmt.Errorf("arms.%s.state_topic: %w", arms[a], err)
+		}
+		o.joints[a] = &joints{arm: arms[a], topic: topic}
+	}
+	return nil
 }
 
 // setInstruction replaces the instruction. An empty one stands for none.

@@ -69,8 +69,10 @@ func Parameters(cameras []string) []param.Descriptor {
 			Meaning: "How tokens are unmasked; empty is the bundle's default."},
 		{Name: "decode.rounds", Default: param.Int(0), Range: param.Between(0, decode.MaxRounds),
 			Meaning: "Denoising rounds T; 0 is the bundle's default."},
-		{Name: "decode.schedule", Default: param.Doubles(), Range: param.Between(0, 1),
-			Meaning: "Share of the positions still masked after each round; empty is the cosine of the preset."},
+		{Name: "decode.schedule", Default: param.String(""), OneOf: scheduleNames(),
+			Meaning: "How the share still masked falls with r, the share of the rounds that are over: cos(pi/2 r), 1 - r, 1 - r², 1 - r³, or the same number of tokens in each round; empty is the preset's cosine."},
+		{Name: "decode.schedule_table", Default: param.Doubles(), Range: param.Between(0, 1),
+			Meaning: "The share still masked after each round, one value per round, never rising and 0 at the end, instead of decode.schedule; empty is none."},
 		{Name: "decode.score", Default: param.String(""), OneOf: []string{"", "candidate", "maximum", "gap"},
 			Meaning: "What positions are ranked by; empty is the preset's."},
 		{Name: "decode.token_temperature", Default: param.Doubles(), Range: param.Between(0, 1e6),
@@ -87,6 +89,8 @@ func Parameters(cameras []string) []param.Descriptor {
 			Meaning: "Candidates with this confidence are committed whatever the schedule says, likewise; above 1 is off."},
 		{Name: "decode.mean_window", Default: param.Int(-1), Range: param.Between(-1, 255),
 			Meaning: "Bins on each side of the chosen one that an action is averaged over; -1 is the preset's."},
+		{Name: "decode.trace", Default: param.Bool(false),
+			Meaning: "Publish on ~/decode_trace what each round did to each token; `ddvla inspect --trace` draws it."},
 
 		{Name: "limits.velocity", Default: param.Double(revolute.Velocity), Unit: "rad/s", Range: param.Between(0.01, 3), ReadOnly: true,
 			Meaning: "Fastest joint speed; the firmware's own maximum is 3."},
@@ -129,6 +133,14 @@ func presetNames() []string {
 	names := []string{""}
 	for _, p := range decode.Presets() {
 		names = append(names, string(p))
+	}
+	return names
+}
+
+func scheduleNames() []string {
+	names := []string{""}
+	for _, s := range decode.Schedules() {
+		names = append(names, string(s))
 	}
 	return names
 }
@@ -185,9 +197,11 @@ func SettingsFrom(v param.Values, m *bundle.Manifest) (Settings, error) {
 func LiveFrom(v param.Values, m *bundle.Manifest) (Live, error) {
 	l := Live{
 		Rate: v.Double("rate"), MaxAge: seconds(v.Double("max_age")), MaxSkew: seconds(v.Double("max_skew")),
+		Trace: v.Bool("decode.trace"),
 		Decode: decode.Params{
 			Preset: decode.Preset(v.String("decode.preset")), Rounds: int(v.Int("decode.rounds")),
-			Schedule: slices.Clone(v.Doubles("decode.schedule")), Score: v.String("decode.score"),
+			Schedule: decode.Schedule(v.String("decode.schedule")), Score: v.String("decode.score"),
+			ScheduleTable:     slices.Clone(v.Doubles("decode.schedule_table")),
 			TokenTemperature:  slices.Clone(v.Doubles("decode.token_temperature")),
 			ChoiceTemperature: slices.Clone(v.Doubles("decode.choice_temperature")),
 			CommittedBias:     slices.Clone(v.Doubles("decode.committed_bias")),

@@ -66,6 +66,7 @@ type Live struct {
 	MaxAge  time.Duration // of any part of an observation
 	MaxSkew time.Duration // between its parts
 	Decode  decode.Params
+	Trace   bool // publish ~/decode_trace
 }
 
 // limits returns the robot's layout with limits from its description: positions

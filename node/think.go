@@ -60,6 +60,9 @@ func (n *Node) thinkOnce(ctx context.Context) error {
 	// Why it drops a chunk, the executor tells as an event.
 	n.executor.Replace(n.trajectory(result.Chunk, epoch), n.ros.Now())
 	n.publish(n.chunks, n.topics.chunk, chunkMessage(result.Chunk))
+	if live.Trace {
+		n.publish(n.traces, n.topics.trace, TraceMessage(result.Chunk.Names, result.Chunk.Rows(), result.Trace))
+	}
 	n.account(result, start, observed, time.Since(publishing), live.Rate)
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,6 +42,10 @@ type Observation struct {
 	Proprio []float64
 	// Instruction is the operator's text.
 	Instruction string
+	// Known holds bins that are given, in the chunk's shape, -1 where they are to
+	// be decoded: the rest is filled in around them. Nil gives none. Not looked at
+	// with an L1 head.
+	Known []int64
 }
 
 // Timings says how long the parts of one inference took.
@@ -52,9 +57,14 @@ type Timings struct {
 
 // Result is one inference's outcome.
 type Result struct {
-	Chunk   *action.Chunk
-	Prompt  string // the text that was tokenised
-	Rounds  int    // denoising rounds that ran, 1 with an L1 head
+	Chunk  *action.Chunk
+	Prompt string // the text that was tokenised
+	Rounds int    // denoising rounds that ran, or passes of the network; 1 with an L1 head
+	// Bins are the chosen ones, of the chunk's shape; nil with an L1 head.
+	Bins []int64
+	// Trace is what the rounds did; nil where none ran, with an L1 head and from
+	// left to right.
+	Trace   *decode.Trace
 	Timings Timings
 }
 
@@ -85,6 +95,7 @@ type Policy struct {
 	runtime   *ort.Runtime
 	fused     *ort.Fused  // nil with an L1 head
 	values    *ort.Values // nil without
+	step      *ort.Step   // nil until OpenStep
 	log       *zap.Logger
 
 	mu     sync.Mutex
@@ -168,6 +179,9 @@ func (p *Policy) Close() error {
 	}
 	if p.values != nil {
 		errs = append(errs, p.values.Close())
+	}
+	if p.step != nil {
+		errs = append(errs, p.step.Close())
 	}
 	if p.runtime != nil {
 		errs = append(errs, p.runtime.Close())
@@ -261,7 +275,7 @@ func (p *Policy) Infer(ctx context.Context, o *Observation) (*Result, error) {
 	if r.Chunk, err = p.chunk(o, inputs, outputs); err != nil {
 		return nil, err
 	}
-	r.Rounds = outputs.Rounds
+	r.Rounds, r.Bins, r.Trace = outputs.Rounds, outputs.Bins, decode.TraceOf(inputs.Inputs, outputs, 0)
 	r.Timings.Decode = time.Since(inferred)
 	return r, nil
 }
@@ -286,31 +300,56 @@ func (p *Policy) regress(ctx context.Context, o *Observation, r *Result) error {
 // prepare fills the graph's inputs.
 func (p *Policy) prepare(o *Observation, r *Result) (*ort.FusedInputs, error) {
 	m, in := p.Manifest(), &p.inputs
-	if len(o.Images) != len(p.cameras) {
-		return nil, fmt.Errorf("%d images, the model takes %d", len(o.Images), len(p.cameras))
+	if err := p.observe(o, r); err != nil || p.values != nil {
+		return in, err
 	}
-	ids, prompt, err := p.tokenizer.Prompt(o.Instruction)
+	known, err := p.known(o)
 	if err != nil {
 		return nil, err
 	}
-	r.Prompt = prompt
-	in.PromptIDs = ids
-	if m.Proprio != nil {
-		if in.Proprio, err = p.codec.NormaliseProprio(o.Proprio, in.Proprio[:0]); err != nil {
-			return nil, err
+	masked := 0
+	for _, bin := range known {
+		if bin < 0 {
+			masked++
 		}
 	}
-	if err := p.pictures(o.Images); err != nil {
+	if in.Inputs, err = p.Decode().Inputs([]int{masked}, len(known), m.Tokens.Bins, p.noise); err != nil {
 		return nil, err
 	}
-	if p.values != nil {
-		return in, nil
-	}
-	l := m.Action.Tokens()
-	if in.Inputs, err = p.Decode().Inputs([]int{l}, l, m.Tokens.Bins, p.noise); err != nil {
-		return nil, err
-	}
+	copy(in.Known, known)
 	return in, nil
+}
+
+// known are the observation's given bins, all -1 where it has none.
+func (p *Policy) known(o *Observation) ([]int64, error) {
+	n := p.Manifest().Action.Tokens()
+	if o.Known == nil {
+		return slices.Repeat([]int64{-1}, n), nil
+	}
+	if len(o.Known) != n {
+		return nil, fmt.Errorf("%d known tokens, the chunk has %d", len(o.Known), n)
+	}
+	return o.Known, nil
+}
+
+// observe fills the inputs that the network itself takes.
+func (p *Policy) observe(o *Observation, r *Result) error {
+	if len(o.Images) != len(p.cameras) {
+		return fmt.Errorf("%d images, the model takes %d", len(o.Images), len(p.cameras))
+	}
+	ids, prompt, err := p.tokenizer.Prompt(o.Instruction)
+	if err != nil {
+		return err
+	}
+	r.Prompt = prompt
+	in := &p.inputs
+	in.PromptIDs = ids
+	if p.Manifest().Proprio != nil {
+		if in.Proprio, err = p.codec.NormaliseProprio(o.Proprio, in.Proprio[:0]); err != nil {
+			return err
+		}
+	}
+	return p.pictures(o.Images)
 }
 
 // pictures runs the cameras' pipelines at the same time.
@@ -338,6 +377,13 @@ func (p *Policy) pictures(images []Image) error {
 func (p *Policy) chunk(o *Observation, in *ort.FusedInputs, out *ort.FusedOutputs) (*action.Chunk, error) {
 	if err := decode.CheckConfidence(out.Confidence, in.Inputs); err != nil {
 		return nil, err
+	}
+	// A given token means its bin's value, whatever the model thinks of its
+	// neighbours.
+	for i, bin := range in.Known {
+		if bin >= 0 {
+			out.Mean[i] = in.Centres[bin]
+		}
 	}
 	c, err := p.codec.Chunk(out.Mean)
 	if err != nil {

@@ -90,6 +90,75 @@ func TestASeedRepeatsARun(t *testing.T) {
 	}
 }
 
+// Given tokens stay as they are, in every round and in the chunk, whatever the
+// preset and from left to right; the others are decoded.
+func TestGivenTokensAreKept(t *testing.T) {
+	p := open(t, decode.Greedy, 1)
+	if err := p.OpenStep(); err != nil {
+		t.Fatal(err)
+	}
+	m := p.Manifest()
+	o := observe(m)
+	n := m.Action.Tokens()
+	o.Known = slices.Repeat([]int64{-1}, n)
+	for i := 0; i < n; i += 3 {
+		o.Known[i] = int64(i * 2 % m.Tokens.Bins)
+	}
+	check := func(name string, r *policy.Result) {
+		bins := slices.Clone(r.Bins)
+		for i, bin := range o.Known {
+			if bin >= 0 && bins[i] != bin || bins[i] < 0 {
+				t.Fatalf("%s: position %d is %d, given was %d", name, i, bins[i], bin)
+			}
+		}
+		centres, err := p.Codec().ChunkFromBins(bins)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, bin := range o.Known {
+			if d := r.Chunk.Values[i] - centres.Values[i]; bin >= 0 && (d > 1e-6 || d < -1e-6) {
+				t.Fatalf("%s: value %d is %g, given was %g", name, i, r.Chunk.Values[i], centres.Values[i])
+			}
+		}
+	}
+	for _, preset := range decode.Presets() {
+		if err := p.SetDecode(decode.Params{Preset: preset, Rounds: 4}); err != nil {
+			t.Fatal(err)
+		}
+		r, err := p.Infer(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(string(preset), r)
+		for i, bin := range o.Known {
+			if r.Trace.Bins[i] != bin {
+				t.Fatalf("%s: position %d starts as %d, want %d", preset, i, r.Trace.Bins[i], bin)
+			}
+			for round := range r.Trace.Rounds() {
+				if bin >= 0 && r.Trace.Change(round, i) != decode.Keeps {
+					t.Fatalf("%s: given position %d changed in round %d", preset, i, round)
+				}
+			}
+		}
+	}
+	r, err := p.InferLeftToRight(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("left to right", r)
+	if want := n - (n+2)/3; r.Rounds != want {
+		t.Errorf("%d passes for %d tokens", r.Rounds, want)
+	}
+	o.Known = o.Known[1:]
+	if _, err := p.Infer(t.Context(), o); err == nil || !strings.Contains(err.Error(), "111 known tokens, the chunk has 112") {
+		t.Errorf("too few: %v", err)
+	}
+	o.Known = slices.Repeat([]int64{256}, n)
+	if _, err := p.Infer(t.Context(), o); err == nil || !strings.Contains(err.Error(), "known") {
+		t.Errorf("bin 256: %v", err)
+	}
+}
+
 func TestWhatCannotBeUsedIsNamed(t *testing.T) {
 	p := open(t, decode.Greedy, 1)
 	for name, c := range map[string]struct {

@@ -18,10 +18,22 @@ import (
 
 // runInspect is `ddvla inspect`.
 func runInspect(ctx context.Context, args []string, stdout, _ io.Writer) error {
-	flags := newFlags("inspect", "[--tensors] BUNDLE\nPrints what a policy bundle is, and checks its files against their hashes.")
+	flags := newFlags("inspect", "[--tensors] BUNDLE | --trace BAG [--chunk N] [--out PNG]\n"+
+		"Prints what a policy bundle is, and checks its files against their hashes. With --trace: how a chunk of a bag was decoded, round by round.")
 	tensors := flags.Bool("tensors", false, "list every weight with its shape, type and place")
+	var trace traceFlags
+	flags.StringVar(&trace.bag, "trace", "", "a `bag` that `ddvla replay` wrote, or a node with the parameter decode.trace")
+	flags.IntVar(&trace.chunk, "chunk", 1, "which chunk of the bag, `1...`")
+	flags.StringVar(&trace.topic, "topic", "", "the traces' `topic`, where the bag has more than one")
+	flags.StringVar(&trace.out, "out", "", "draw the trace to this `PNG` file, which is replaced: when each token was committed, how sure, and which were masked again")
 	if err := parse(flags, args, 1, stdout); err != nil {
 		return err
+	}
+	if err := trace.check(flags.Arg(0), *tensors); err != nil {
+		return usageError{err}
+	}
+	if trace.bag != "" {
+		return inspectTrace(ctx, stdout, trace.bag, trace.topic, trace.chunk, trace.out)
 	}
 	if flags.NArg() != 1 {
 		return usageError{errors.New("which bundle? give its directory; `ddvla inspect -h` explains")}

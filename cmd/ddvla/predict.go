@@ -30,7 +30,7 @@ import (
 // runPredict is `ddvla predict`: one observation from files, one chunk in robot
 // units. It takes the node's parameters, so that it decodes as the node would.
 func runPredict(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	flags := newFlags("predict", "--bundle DIR --image [NAME=]FILE ... --instruction TEXT [--state STATE] [--out PNG] [FLAGS] [--ros-args -p NAME:=VALUE]\n"+
+	flags := newFlags("predict", "--bundle DIR --image [NAME=]FILE ... --instruction TEXT [--state STATE] [--out PNG] [--trace PNG] [FLAGS] [--ros-args -p NAME:=VALUE]\n"+
 		"Decodes one action chunk from pictures, an instruction and the robot's state, and prints it in robot units.\n"+
 		"Example: ddvla predict --bundle /models/mine --image head=head.jpg --image wrist_left=left.jpg --image wrist_right=right.jpg \\\n"+
 		"           --instruction \"reach the red cube\" --state state.json --out chunk.png")
@@ -40,14 +40,20 @@ func runPredict(ctx context.Context, args []string, stdout, stderr io.Writer) er
 			images = append(images, text)
 			return nil
 		})
+	var fixed []string
+	flags.Func("given", "a value that is given, `NAME[@ROW]=VALUE` in the chunk's units, in all rows or in one from 1; the rest is decoded around it", func(text string) error {
+		fixed = append(fixed, text)
+		return nil
+	})
 	dir := flags.String("bundle", "", "the policy bundle's `directory`")
 	instruction := flags.String("instruction", "", "what to do, in `words`")
 	given := parameterFlags(flags, map[string]string{
-		"seed": "seed", "decode.preset": "preset", "decode.rounds": "rounds",
+		"seed": "seed", "decode.preset": "preset", "decode.rounds": "rounds", "decode.schedule": "schedule",
 		"runtime.library": "library", "runtime.provider": "provider", "runtime.device": "device", "runtime.threads": "threads",
 	})
 	state := flags.String("state", "", "the robot's `state`: numbers with commas between in the bundle's proprio order and units, or a JSON file, or - for JSON from standard input, {\"left_joint1\": 0.1, ...}")
 	out := flags.String("out", "", "draw the chunk to this `PNG` file, which is replaced")
+	traced := flags.String("trace", "", "print how the chunk was decoded, round by round, and draw it to this `PNG` file, which is replaced")
 	size := flags.String("size", "", "the drawing's size in pixels, `WIDTHxHEIGHT` (default by the number of dimensions)")
 	asJSON := flags.Bool("json", false, "print JSON")
 
@@ -94,7 +100,18 @@ func runPredict(ctx context.Context, args []string, stdout, stderr io.Writer) er
 		return usageError{err}
 	}
 	if *out != "" {
-		if err := checkOut(*out); err != nil {
+		if err := checkOut("--out", *out); err != nil {
+			return usageError{err}
+		}
+	}
+	if o.Known, err = p.readGiven(c.manifest, fixed); err != nil {
+		return err
+	}
+	if *traced != "" {
+		if c.manifest.Model.Head == bundle.L1Head {
+			return usageError{fmt.Errorf("--trace: %w", node.ErrNotDecoded)}
+		}
+		if err := checkOut("--trace", *traced); err != nil {
 			return usageError{err}
 		}
 	}
@@ -108,15 +125,28 @@ func runPredict(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	} else {
 		err = p.print(stdout)
 	}
-	if err != nil || *out == "" {
+	if err != nil {
 		return err
+	}
+	told := stdout
+	if *asJSON {
+		told = io.Discard
+	}
+	if *traced != "" {
+		if err := p.trace.print(told); err != nil {
+			return err
+		}
+		if err := p.trace.drawTo(*traced, told); err != nil {
+			return err
+		}
+	}
+	if *out == "" {
+		return nil
 	}
 	if err := writePicture(*out, p.draw(width, height)); err != nil {
 		return err
 	}
-	if !*asJSON {
-		_, err = fmt.Fprintf(stdout, "drawing     %s, %dx%d\n", *out, width, height)
-	}
+	_, err = fmt.Fprintf(told, "drawing     %s, %dx%d\n", *out, width, height)
 	return err
 }
 
@@ -220,7 +250,8 @@ type prediction struct {
 	Rounds      int                `json:"rounds"` // that ran
 	Seed        int64              `json:"seed"`
 	State       map[string]float64 `json:"state,omitempty"`
-	ActionRate  float64            `json:"action_rate"` // Hz
+	Given       []string           `json:"given,omitempty"` // as --given says them
+	ActionRate  float64            `json:"action_rate"`     // Hz
 	Dims        []predictedDim     `json:"dims"`
 	Times       []float64          `json:"times"` // s after the observation
 	Values      [][]float64        `json:"values"`
@@ -233,6 +264,8 @@ type prediction struct {
 		Decode     float64 `json:"decode"`
 	} `json:"seconds"`
 	Warnings []string `json:"warnings"`
+
+	trace *chunkTrace // nil with an L1 head
 }
 
 // predictedDim is a column of the chunk. Low and High are the least and the
@@ -315,6 +348,9 @@ func (p *prediction) take(pol *model.Policy, r *model.Result) error {
 		}
 		p.Mean = stat.Mean(all, nil)
 		p.Confidence = slices.Collect(slices.Chunk(c.Confidence, c.Dims))
+	}
+	if r.Trace != nil {
+		p.trace = &chunkTrace{title: "decoding of \"" + r.Prompt + "\"", names: c.Names, trace: r.Trace}
 	}
 	if p.Head == bundle.L1Head {
 		p.warnBeyond()
@@ -406,6 +442,59 @@ func (p *prediction) rowsWhere(column int, is func(v float64) bool) string {
 		return ""
 	}
 	return fmt.Sprintf("%d of %d rows, first at %.3f s", rows, len(p.Values), first)
+}
+
+// readGiven turns what --given says into bins, in the chunk's shape, or nil where
+// nothing is given.
+func (p *prediction) readGiven(m *bundle.Manifest, given []string) ([]int64, error) {
+	if len(given) == 0 {
+		return nil, nil
+	}
+	if m.Model.Head == bundle.L1Head {
+		return nil, usageError{fmt.Errorf("--given: %w", node.ErrNotDecoded)}
+	}
+	codec, err := action.New(&bundle.Bundle{Dir: p.Bundle, Manifest: *m})
+	if err != nil {
+		return nil, err
+	}
+	dims := len(m.Action.Dims)
+	known := slices.Repeat([]int64{-1}, m.Action.Tokens())
+	for _, text := range given {
+		wrong := func(format string, args ...any) error {
+			return usageError{fmt.Errorf("--given %s: %s", text, fmt.Sprintf(format, args...))}
+		}
+		place, number, ok := strings.Cut(text, "=")
+		value, err := strconv.ParseFloat(number, 64)
+		if !ok || err != nil {
+			return nil, wrong("must be NAME=VALUE or NAME@ROW=VALUE with a number")
+		}
+		name, rowText, one := strings.Cut(place, "@")
+		column := slices.IndexFunc(m.Action.Dims, func(d bundle.ActionDim) bool { return d.Name == name })
+		if column < 0 {
+			return nil, wrong("the chunk has no %q; `ddvla inspect` lists its dimensions", name)
+		}
+		first, last := 0, m.Action.Chunk-1
+		if one {
+			row, err := strconv.Atoi(rowText)
+			if err != nil || row < 1 || row > m.Action.Chunk {
+				return nil, wrong("the row must be 1..%d", m.Action.Chunk)
+			}
+			first, last = row-1, row-1
+		}
+		bin, err := codec.BinOf(column, value)
+		if err != nil {
+			return nil, wrong("%v", err)
+		}
+		for row := first; row <= last; row++ {
+			if at := row*dims + column; known[at] < 0 {
+				known[at] = bin
+			} else {
+				return nil, wrong("row %d of it is given twice", row+1)
+			}
+		}
+	}
+	p.Given = append([]string(nil), given...)
+	return known, nil
 }
 
 // readState returns the model's robot state from --state, or nil where it takes
@@ -601,6 +690,9 @@ func (p *prediction) print(w io.Writer) error {
 		line("decoding", "none: the L1 head gives values in one pass")
 	} else {
 		line("decoding", "%s, %d of at most %d rounds, seed %d", p.Preset, p.Rounds, p.MaxRounds, p.Seed)
+	}
+	if len(p.Given) > 0 {
+		line("given", "%s", strings.Join(p.Given, ", "))
 	}
 	line("chunk", "%d rows of %d at %g Hz", len(p.Values), len(p.Dims), p.ActionRate)
 	if p.Confidence != nil {

@@ -250,10 +250,10 @@ func (l labelledTicks) Ticks(low, high float64) []plot.Tick {
 	return ticks
 }
 
-// checkOut refuses a place where no picture can be put.
-func checkOut(path string) error {
+// checkOut refuses a place, given by a flag, where no picture can be put.
+func checkOut(flag, path string) error {
 	if !strings.EqualFold(filepath.Ext(path), ".png") {
-		return fmt.Errorf("--out is %q, must end in .png", path)
+		return fmt.Errorf("%s is %q, must end in .png", flag, path)
 	}
 	info, err := os.Stat(path)
 	switch {
@@ -263,15 +263,15 @@ func checkOut(path string) error {
 			err = fmt.Errorf("%s is no directory", dir)
 		}
 		if err != nil {
-			return fmt.Errorf("--out: %w", err)
+			return fmt.Errorf("%s: %w", flag, err)
 		}
 		return nil
 	case err != nil:
-		return fmt.Errorf("--out: %w", err)
+		return fmt.Errorf("%s: %w", flag, err)
 	case info.IsDir():
-		return fmt.Errorf("--out is %q, which is a directory; name a file in it", path)
+		return fmt.Errorf("%s is %q, which is a directory; name a file in it", flag, path)
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("--out is %q, which is no regular file", path)
+		return fmt.Errorf("%s is %q, which is no regular file", flag, path)
 	}
 	return nil
 }

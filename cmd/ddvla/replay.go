@@ -20,7 +20,8 @@ import (
 )
 
 // runReplay is `ddvla replay`: a recorded bag through the node, in process. It
-// writes a bag with the chunks, commands and diagnostics that came of it.
+// writes a bag with the chunks, their traces, the commands and diagnostics that
+// came of it.
 func runReplay(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := newFlags("replay", "BAG [--out DIR] [--every N] [--realtime] --ros-args -p policy:=BUNDLE [-p NAME:=VALUE] [-r FROM:=TO]")
 	out := flags.String("out", "", "bag `directory` to write (default the input's name with _replay)")
@@ -81,10 +82,11 @@ type replay struct {
 // turned out to be damaged half way or the user interrupted.
 func (r *replay) run(ctx context.Context, args *param.Args) (report *node.Report, err error) {
 	// Nothing follows the commands in a recording, so the following error says
-	// nothing there.
+	// nothing there. Traces cost nothing where nobody waits.
 	extra := append([]param.Assignment{
 		{Name: "start_enabled", Value: param.Bool(true)},
 		{Name: "limits.following_tolerance", Value: param.Double(math.Inf(1))},
+		{Name: "decode.trace", Value: param.Bool(true)},
 	}, r.compressedCameras()...)
 	args.Remaps = append(args.Remaps, r.instructionRemap()...)
 	c, err := configure(args, extra...)

@@ -21,6 +21,7 @@ const bags = "../../testdata/bags"
 
 const (
 	chunkTopic = "/ddvla/action_chunk"
+	traceTopic = "/ddvla/decode_trace"
 	headTopic  = "/camera_f/color/image_raw"
 )
 
@@ -148,7 +149,7 @@ func TestReplayWritesChunksAndCommands(t *testing.T) {
 			for topic, messages := range found {
 				total += len(messages)
 				switch topic {
-				case chunkTopic, commandTopics[0], commandTopics[1], "/diagnostics":
+				case chunkTopic, traceTopic, commandTopics[0], commandTopics[1], "/diagnostics":
 				default:
 					t.Errorf("%d messages on %s", len(messages), topic)
 				}
@@ -158,6 +159,9 @@ func TestReplayWritesChunksAndCommands(t *testing.T) {
 			}
 			if len(found["/diagnostics"]) == 0 {
 				t.Error("no diagnostics")
+			}
+			if n := len(found[traceTopic]); n != len(chunks) {
+				t.Errorf("%d traces of %d chunks", n, len(chunks))
 			}
 		})
 	}

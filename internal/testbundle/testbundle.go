@@ -56,8 +56,8 @@ func Copy(t testing.TB, change func(m *bundle.Manifest)) string {
 	return dir
 }
 
-// L1 returns the directory of a bundle of the test's own whose L1 head predicts
-// row, 14 normalised values, in every row of a chunk.
+// L1 returns a new bundle of the same network with an L1 head that says row,
+// normalised, for every row of a chunk: one value for each action dimension.
 func L1(t testing.TB, row []float32) string {
 	t.Helper()
 	checkpoint, err := find("policies/tiny-reach")

@@ -100,6 +100,36 @@ func (c *Codec) ChunkFromBins(bins []int64) (*Chunk, error) {
 	})
 }
 
+// BinOf returns the bin whose value in the given column of a chunk is nearest to v,
+// the lowest of equals, in robot units and after the gripper rule: the inverse of
+// [Codec.ChunkFromBins]. A value that lies beyond what the bins say by more than
+// half a bin is an error.
+func (c *Codec) BinOf(column int, v float64) (int64, error) {
+	best, distance := 0, math.Inf(1)
+	low, high := math.Inf(1), math.Inf(-1)
+	for k := range c.bins.Len() {
+		said := c.robot(column, c.bins.Centre(k))
+		low, high = min(low, said), max(high, said)
+		if d := math.Abs(said - v); d < distance {
+			best, distance = k, d
+		}
+	}
+	// K bins have K-1 values.
+	if half := (high - low) / float64(max(c.bins.Len()-2, 1)) / 2; !(distance <= half*(1+1e-9)) && !(v >= low && v <= high) {
+		return 0, fmt.Errorf("%s is %g, the bins say %.4g to %.4g", c.names[column], v, low, high)
+	}
+	return int64(best), nil
+}
+
+// robot turns a normalised value of a column into robot units.
+func (c *Codec) robot(column int, v float64) float64 {
+	v = c.action.robot(column, v)
+	if g := c.grippers[column]; g != nil {
+		v = opening(g, v)
+	}
+	return v
+}
+
 func (c *Codec) chunk(n int, value func(i int) (float64, error)) (*Chunk, error) {
 	if n != c.rows*c.dims {
 		return nil, fmt.Errorf("action chunk of %d values, the model's has %d rows of %d", n, c.rows, c.dims)
@@ -110,11 +140,7 @@ func (c *Codec) chunk(n int, value func(i int) (float64, error)) (*Chunk, error)
 		if err != nil {
 			return nil, fmt.Errorf("action chunk: row %d of %q %w", i/c.dims, c.names[i%c.dims], err)
 		}
-		v = c.action.robot(i%c.dims, v)
-		if g := c.grippers[i%c.dims]; g != nil {
-			v = opening(g, v)
-		}
-		out.Values[i] = v
+		out.Values[i] = c.robot(i%c.dims, v)
 	}
 	return out, nil
 }

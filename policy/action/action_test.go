@@ -213,6 +213,54 @@ func TestEncodeAndDecodeMeetToHalfABin(t *testing.T) {
 	})
 }
 
+// BinOf finds the bin again that a chunk's value came of, or one of the same
+// value, also behind a gripper rule, and of other values the nearest.
+func TestBinOfIsTheInverseOfChunkFromBins(t *testing.T) {
+	c := codec(t)
+	for _, g := range []*bundle.Gripper{
+		{Mode: bundle.GripperMetres, Open: 0.07}, {Mode: bundle.GripperMetres, Open: 0.07, Invert: true},
+		{Mode: bundle.GripperNormalised, Open: 0.07, Invert: true}, {Mode: bundle.GripperBinary, Open: 0.07, Threshold: 0.04},
+	} {
+		c.grippers[2] = g
+		for k := range int64(256) {
+			chunk, err := c.ChunkFromBins([]int64{k, k, k, k, k, k})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var again []int64
+			for column := range 3 {
+				bin, err := c.BinOf(column, chunk.Values[column])
+				if err != nil {
+					t.Fatal(err)
+				}
+				again = append(again, bin)
+			}
+			if again[0] != min(k, 254) || again[1] != min(k, 254) {
+				t.Fatalf("bin %d comes back as %v", k, again)
+			}
+			back, err := c.ChunkFromBins(slices.Concat(again, again))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if back.Values[2] != chunk.Values[2] || again[2] > k {
+				t.Fatalf("%s: bin %d is %g, comes back as %d, %g", g.Mode, k, chunk.Values[2], again[2], back.Values[2])
+			}
+		}
+	}
+	// left_joint1 says -2 to 2 in 255 values, the outermost half a bin inside.
+	width := 4.0 / 255
+	for v, want := range map[float64]int64{0: 127, 0.49 * width: 127, 0.51 * width: 128, -0.51 * width: 126, 2: 254, -2: 0} {
+		if bin, err := c.BinOf(0, v); err != nil || bin != want {
+			t.Errorf("%g is bin %d, %v, want %d", v, bin, err, want)
+		}
+	}
+	for _, v := range []float64{2.01, -2.01, math.Inf(1), math.NaN()} {
+		if bin, err := c.BinOf(0, v); err == nil || !strings.Contains(err.Error(), "left_joint1 is") || !strings.Contains(err.Error(), "-1.992 to 1.992") {
+			t.Errorf("%g is bin %d, %v", v, bin, err)
+		}
+	}
+}
+
 func TestChunkAndStateInRobotUnits(t *testing.T) {
 	c := codec(t)
 	chunk, err := c.Chunk([]float32{-1, 0, 1, 1, 1, -1})

@@ -28,18 +28,21 @@ func Presets() []Preset { return []Preset{Greedy, Paper, Official, OfficialRemas
 
 // Params chooses how chunks are decoded. Every value may change between two
 // chunks. The zero value of each field but Preset and Rounds leaves it to the
-// preset. The lists override round by round: empty is the preset's own, one
-// value holds in every round, else one value per round.
+// preset. The lists but ScheduleTable override round by round: empty is the
+// preset's own, one value holds in every round, else one value per round.
 type Params struct {
 	// Preset must be one of Presets.
 	Preset Preset
 	// Rounds is T, 1..64: more rounds commit fewer tokens at a time. The paper
 	// uses 12.
 	Rounds int
-	// Schedule is the share of the positions masked at the start that is still
-	// masked after each round, each 0..1, T values; the last is not read. Empty
-	// is the preset's cosine.
-	Schedule []float64
+	// Schedule is one of Schedules; "" is the preset's: Cosine, but for Official
+	// and OfficialRemask that of the released code.
+	Schedule Schedule
+	// ScheduleTable is a schedule of one's own, instead of Schedule: the share of
+	// the positions masked at the start that is still masked after each round, T
+	// values in 0..1 that never rise, the last of them 0. Empty is none.
+	ScheduleTable []float64
 	// Score is "candidate", "maximum" or "gap"; "" is the preset's.
 	Score string
 	// TokenTemperature is 0..1e6: 0 is argmax, 1 samples the softmax.
@@ -69,13 +72,8 @@ func (p Params) Validate() error {
 	if p.Rounds < 1 || p.Rounds > MaxRounds {
 		return fieldError("rounds", "is %d, must be 1..%d", p.Rounds, MaxRounds)
 	}
-	if n := len(p.Schedule); n != 0 && n != p.Rounds {
-		return fieldError("schedule", "has %d values, must be one per round (%d) or none", n, p.Rounds)
-	}
-	for t, x := range p.Schedule {
-		if !(x >= 0 && x <= 1) {
-			return fieldError("schedule", "round %d is %g, must be in [0, 1]", t, x)
-		}
+	if err := p.validateSchedule(); err != nil {
+		return err
 	}
 	if _, ok := scoreOf(p.Score); p.Score != "" && !ok {
 		return fieldError("score", "is %q, must be candidate, maximum or gap", p.Score)
@@ -92,6 +90,36 @@ func (p Params) Validate() error {
 	}
 	if w := p.MeanWindow; w != nil && (*w < 0 || *w > 255) {
 		return fieldError("mean_window", "is %d, must be 0..255", *w)
+	}
+	return nil
+}
+
+func (p Params) validateSchedule() error {
+	if p.Schedule != "" && !slices.Contains(Schedules(), p.Schedule) {
+		return fieldError("schedule", "is %q, must be cosine, linear, square, cubic or constant", string(p.Schedule))
+	}
+	n := len(p.ScheduleTable)
+	if n == 0 {
+		return nil
+	}
+	if p.Schedule != "" {
+		return fieldError("schedule_table", "is given, and schedule is %q too; leave one of them empty", string(p.Schedule))
+	}
+	if n != p.Rounds {
+		return fieldError("schedule_table", "has %d values, must be one per round (%d) or none", n, p.Rounds)
+	}
+	before := 1.0
+	for t, x := range p.ScheduleTable {
+		if !(x >= 0 && x <= 1) {
+			return fieldError("schedule_table", "round %d is %g, must be in [0, 1]", t, x)
+		}
+		if x > before {
+			return fieldError("schedule_table", "round %d is %g after %g, must not rise", t, x, before)
+		}
+		before = x
+	}
+	if before != 0 {
+		return fieldError("schedule_table", "ends with %g, must end with 0: the last round leaves nothing masked", before)
 	}
 	return nil
 }

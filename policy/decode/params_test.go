@@ -1,12 +1,16 @@
 package decode
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 // TestOfficialScheduleIsTheReleasedOne compares with the counts that the
@@ -59,6 +63,123 @@ func TestPaperScheduleIsInFloat64(t *testing.T) {
 		if last != 0 {
 			t.Fatalf("T = %d ends with %d masked", rounds, last)
 		}
+	}
+}
+
+// TestScheduleValues: by hand, 120 positions in four rounds, where r is 1/4,
+// 1/2, 3/4 and 1.
+func TestScheduleValues(t *testing.T) {
+	for schedule, want := range map[Schedule][]int64{
+		Cosine:   {110, 84, 45, 0}, // 120 cos(pi/8) = 110.87, cos(pi/4) 84.85, cos(3 pi/8) 45.92
+		Linear:   {90, 60, 30, 0},
+		Square:   {112, 90, 52, 0}, // 112.5, 90, 52.5
+		Cubic:    {118, 105, 69, 0},
+		Constant: {90, 60, 30, 0},
+	} {
+		// Chosen, a schedule is the same whatever the preset.
+		for _, preset := range Presets() {
+			in := inputsOf(t, Params{Preset: preset, Rounds: 4, Schedule: schedule}, []int{120}, 120, 4)
+			if !slices.Equal(in.MaskedAfter, want) {
+				t.Errorf("%s with %s: %v, want %v", schedule, preset, in.MaskedAfter, want)
+			}
+		}
+	}
+	// 49 in 12 rounds: five a round, and an end before the last.
+	in := inputsOf(t, Params{Preset: Greedy, Rounds: 12, Schedule: Constant}, []int{49}, 49, 4)
+	if want := []int64{44, 39, 34, 29, 24, 19, 14, 9, 4, 0, 0, 0}; !slices.Equal(in.MaskedAfter, want) {
+		t.Errorf("constant: %v, want %v", in.MaskedAfter, want)
+	}
+	// Cubic waits longest, linear least; cosine lies between linear and square.
+	for round := range 11 {
+		order := []Schedule{Linear, Cosine, Square, Cubic}
+		for i := range order[1:] {
+			fewer := Params{Rounds: 12, Schedule: order[i]}.maskedAfter(round, 1e6)
+			more := Params{Rounds: 12, Schedule: order[i+1]}.maskedAfter(round, 1e6)
+			if fewer >= more {
+				t.Errorf("round %d: %s leaves %d, %s %d", round, order[i], fewer, order[i+1], more)
+			}
+		}
+	}
+}
+
+// TestSchedulesFallToNothing: whatever the schedule, the preset, T and how many
+// positions start masked, the counts lie in 0..n, never rise and end with 0, so
+// that what the rounds commit sums to n; and the decoder obeys them.
+func TestSchedulesFallToNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := Params{
+			Preset:    rapid.SampledFrom(Presets()).Draw(t, "preset"),
+			Rounds:    rapid.IntRange(1, MaxRounds).Draw(t, "T"),
+			Schedule:  rapid.SampledFrom(append(Schedules(), "")).Draw(t, "schedule"),
+			Threshold: []float64{0}, CommittedBias: []float64{math.Inf(1)},
+		}
+		if rapid.Bool().Draw(t, "table") {
+			p.Schedule = ""
+			p.ScheduleTable = rapid.SliceOfN(rapid.Float64Range(0, 1), p.Rounds, p.Rounds).Draw(t, "shares")
+			slices.SortFunc(p.ScheduleTable, func(a, b float64) int { return cmp.Compare(b, a) })
+			p.ScheduleTable[p.Rounds-1] = 0
+		}
+		n := rapid.IntRange(0, 400).Draw(t, "n")
+		before, committed := n, 0
+		for round := range p.Rounds {
+			m := p.maskedAfter(round, n)
+			if m < 0 || m > n {
+				t.Fatalf("round %d leaves %d of %d masked", round, m, n)
+			}
+			// The released code leaves one of one, and fills it in the last round.
+			if m > before {
+				t.Fatalf("round %d leaves %d masked, %d were before", round, m, before)
+			}
+			if each := (n + p.Rounds - 1) / p.Rounds; p.Schedule == Constant && before-m != min(each, before) {
+				t.Fatalf("round %d commits %d, %d in each", round, before-m, each)
+			}
+			committed += before - m
+			before = m
+		}
+		if before != 0 || committed != n {
+			t.Fatalf("%d masked at the end, %d of %d committed", before, committed, n)
+		}
+
+		in, table := randomDecoding(t, p)
+		res, err := Decode(context.Background(), given(table), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := range res.Rounds * in.Batch {
+			masked := 0
+			for _, bin := range res.TraceBins[at*in.Positions:][:in.Positions] {
+				if bin < 0 {
+					masked++
+				}
+			}
+			if int64(masked) != in.MaskedAfter[at] {
+				t.Fatalf("round %d, row %d leaves %d masked, scheduled are %d", at/in.Batch, at%in.Batch, masked, in.MaskedAfter[at])
+			}
+		}
+	})
+}
+
+func TestScheduleTableErrors(t *testing.T) {
+	for name, c := range map[string]struct {
+		p    Params
+		want string
+	}{
+		"too short":     {Params{ScheduleTable: []float64{0.5, 0}}, "has 2 values, must be one per round (3) or none"},
+		"rises":         {Params{ScheduleTable: []float64{0.5, 0.6, 0}}, "round 1 is 0.6 after 0.5, must not rise"},
+		"above one":     {Params{ScheduleTable: []float64{1.5, 0.6, 0}}, "round 0 is 1.5, must be in [0, 1]"},
+		"negative":      {Params{ScheduleTable: []float64{0.5, 0.1, -0.1}}, "round 2 is -0.1, must be in [0, 1]"},
+		"no number":     {Params{ScheduleTable: []float64{0.5, math.NaN(), 0}}, "round 1 is NaN, must be in [0, 1]"},
+		"does not end":  {Params{ScheduleTable: []float64{0.5, 0.2, 0.1}}, "ends with 0.1, must end with 0"},
+		"beside a name": {Params{Schedule: Linear, ScheduleTable: []float64{0.5, 0.2, 0}}, `schedule is "linear" too; leave one of them empty`},
+	} {
+		c.p.Preset, c.p.Rounds = Greedy, 3
+		var fe *FieldError
+		if err := c.p.Validate(); !errors.As(err, &fe) || fe.Field != "schedule_table" || !strings.Contains(fe.Reason, c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+	if err := (Params{Preset: Greedy, Rounds: 3, ScheduleTable: []float64{1, 0, 0}}).Validate(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -117,7 +238,7 @@ func TestPresetTable(t *testing.T) {
 func TestEveryValueIsSettableAlone(t *testing.T) {
 	window := 3
 	p := Params{
-		Preset: Paper, Rounds: 3, Schedule: []float64{0.9, 0.2, 0}, Score: "gap",
+		Preset: Paper, Rounds: 3, ScheduleTable: []float64{0.9, 0.2, 0}, Score: "gap",
 		TokenTemperature: []float64{0.5}, ChoiceTemperature: []float64{3, 2, 1}, CommittedBias: []float64{-1},
 		Threshold: []float64{0.1, 0.2, 0.3}, DropThreshold: []float64{0.25}, CommitConfidence: []float64{0.95}, MeanWindow: &window,
 	}
@@ -141,7 +262,8 @@ func TestParamsErrorsNameTheField(t *testing.T) {
 	for field, p := range map[string]Params{
 		"preset":             {Preset: "fast", Rounds: 12},
 		"rounds":             {Preset: Greedy, Rounds: 65},
-		"schedule":           {Preset: Greedy, Rounds: 2, Schedule: []float64{math.NaN(), 0}},
+		"schedule":           {Preset: Greedy, Rounds: 2, Schedule: "sqrt"},
+		"schedule_table":     {Preset: Greedy, Rounds: 2, ScheduleTable: []float64{math.NaN(), 0}},
 		"score":              {Preset: Greedy, Rounds: 2, Score: "best"},
 		"token_temperature":  {Preset: Greedy, Rounds: 2, TokenTemperature: []float64{-1}},
 		"choice_temperature": {Preset: Greedy, Rounds: 2, ChoiceTemperature: []float64{1, 2, 3}},

@@ -2,18 +2,58 @@ package decode
 
 import "math"
 
+// Schedule names how many positions stay masked from round to round. With n
+// positions masked at the start, r = (t+1)/T after round t, and float64
+// throughout, n times the function's share are left, rounded down; the last
+// round leaves none. Cosine, Square and Cubic commit few tokens at first, while
+// little is known, and ever more towards the end (concave functions, as MaskGIT,
+// arXiv 2202.04200, section 3.3, calls them; Cosine is its choice and that of
+// arXiv 2508.20072); Linear commits evenly.
+type Schedule string
+
+// Schedules.
+const (
+	// Cosine leaves cos(pi/2 r).
+	Cosine Schedule = "cosine"
+	// Linear leaves 1 - r.
+	Linear Schedule = "linear"
+	// Square leaves 1 - r^2.
+	Square Schedule = "square"
+	// Cubic leaves 1 - r^3.
+	Cubic Schedule = "cubic"
+	// Constant commits the same number of positions in every round, the least
+	// that is enough: ceil(n/T). The last one takes what is left, and comes
+	// before round T where fewer do (49 positions in 12 rounds: nine rounds of
+	// five and one of four).
+	Constant Schedule = "constant"
+)
+
+// Schedules lists the schedules.
+func Schedules() []Schedule { return []Schedule{Cosine, Linear, Square, Cubic, Constant} }
+
 // maskedAfter is how many of the n positions that start masked are still masked
-// after round t: the schedule of the preset, or the table of Params.
+// after round t: of the table, of the schedule or of the preset.
 func (p Params) maskedAfter(t, n int) int {
-	switch {
-	case t == p.Rounds-1:
+	if t == p.Rounds-1 {
 		return 0
-	case len(p.Schedule) > 0:
-		return share(n, p.Schedule[t])
-	case p.Preset == Official || p.Preset == OfficialRemask:
+	}
+	r := float64(t+1) / float64(p.Rounds)
+	switch {
+	case len(p.ScheduleTable) > 0:
+		return share(n, p.ScheduleTable[t])
+	case p.Schedule == "" && (p.Preset == Official || p.Preset == OfficialRemask):
 		return officialCosine(t, p.Rounds, n)
+	case p.Schedule == Linear:
+		return share(n, 1-r)
+	case p.Schedule == Square:
+		return share(n, 1-r*r)
+	case p.Schedule == Cubic:
+		return share(n, 1-r*r*r)
+	case p.Schedule == Constant:
+		each := (n + p.Rounds - 1) / p.Rounds
+		return max(0, n-(t+1)*each)
 	default:
-		return share(n, math.Cos(math.Pi/2*float64(t+1)/float64(p.Rounds)))
+		return share(n, math.Cos(math.Pi/2*r))
 	}
 }
 

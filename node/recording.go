@@ -1,0 +1,209 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/ddvla/ddvla/bag"
+	"github.com/ddvla/ddvla/msgs"
+	"github.com/ddvla/ddvla/policy"
+	"github.com/ddvla/ddvla/policy/bundle"
+	"github.com/ddvla/ddvla/ros"
+	"github.com/ddvla/ddvla/ros/playback"
+)
+
+// actionGap is the longest time between two recorded commands over which a joint
+// is taken to move evenly.
+const actionGap = 100 * time.Millisecond
+
+// Recording is a bag as a node hears it, without policy and robot: the
+// observations that it would think about, and the commands that were recorded
+// with them. It is for one goroutine.
+type Recording struct {
+	reader   *bag.Reader
+	settings Settings
+	ros      *playback.Node
+	observer observer
+	targets  [2]string
+	actions  [2][]jointState // by stamp
+}
+
+// OpenRecording listens to the topics of settings, by the names that options
+// resolve, and reads all recorded commands (Settings.Targets, JointState). Close
+// frees it.
+func OpenRecording(ctx context.Context, reader *bag.Reader, options ros.Options, settings Settings, m *bundle.Manifest) (r *Recording, err error) {
+	r = &Recording{reader: reader, settings: settings}
+	if r.ros, err = playback.New(options, nil); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.Close())
+			r = nil
+		}
+	}()
+	if r.observer.proprio, err = proprioSources(m); err != nil {
+		return r, err
+	}
+	if err := r.observer.listen(r.ros, settings, m); err != nil {
+		return r, err
+	}
+	r.observer.setInstruction(settings.Instruction)
+	if err := r.subscribe(); err != nil {
+		return r, err
+	}
+	return r, r.readActions(ctx)
+}
+
+// Close frees the recording; the reader stays the caller's.
+func (r *Recording) Close() error { return r.ros.Close() }
+
+func (r *Recording) subscribe() error {
+	for _, c := range r.observer.cameras {
+		// What is refused, the reason why there is no observation tells.
+		if _, err := r.ros.Subscribe(r.settings.Cameras[c.name], c.rosType(), ros.SensorDataQoS(), func(raw []byte, _ time.Time) {
+			_ = c.receive(raw, r.ros.Now())
+		}); err != nil {
+			return err
+		}
+	}
+	for a, j := range r.observer.joints {
+		if _, err := r.ros.Subscribe(r.settings.States[a], (*msgs.JointState)(nil).ROSType(), ros.SensorDataQoS(), func(raw []byte, _ time.Time) {
+			_, _, err := j.receive(raw, r.ros.Now())
+			_ = j.settle(err, r.ros.Now())
+		}); err != nil {
+			return err
+		}
+	}
+	_, err := ros.Subscribe(r.ros, "~/instruction", ros.DefaultQoS(), func(m *msgs.String, _ time.Time) {
+		r.observer.setInstruction(m.Data)
+	})
+	return err
+}
+
+// readActions reads the recorded commands of both arms.
+func (r *Recording) readActions(ctx context.Context) error {
+	recorded := map[string]*joints{}
+	for a, topic := range r.settings.Targets {
+		topic, err := r.ros.Resolve(topic)
+		if err != nil {
+			return fmt.Errorf("arms.%s.command_topic: %w", arms[a], err)
+		}
+		r.targets[a] = topic
+	}
+	for _, t := range r.reader.Topics() {
+		if a := slices.Index(r.targets[:], t.Name); a >= 0 && t.Type == (*msgs.JointState)(nil).ROSType() {
+			recorded[t.Name] = &joints{arm: arms[a], topic: t.Name}
+		}
+	}
+	if len(recorded) == 0 {
+		return nil
+	}
+	for m, err := range r.reader.Messages(ctx) {
+		if err != nil {
+			return err
+		}
+		j := recorded[m.Topic]
+		if j == nil {
+			continue
+		}
+		state, err := j.decode(m.Data, m.Time)
+		if err != nil {
+			return fmt.Errorf("recorded commands of arm %q: topic %s: %w; arms.%s.command_topic names another", j.arm, j.topic, err, j.arm)
+		}
+		a := slices.Index(arms[:], j.arm)
+		r.actions[a] = append(r.actions[a], state)
+	}
+	for _, states := range r.actions {
+		slices.SortStableFunc(states, func(a, b jointState) int { return a.stamp.Compare(b.stamp) })
+	}
+	return nil
+}
+
+// Action is what a joint ("left_joint1", "right_gripper"; rad, m) was commanded to
+// at a time, between two recorded commands at most 0.1 s apart; ok is false where
+// there are none.
+func (r *Recording) Action(joint string, at time.Time) (value float64, ok bool) {
+	arm, k, ok := findJoint(joint)
+	if !ok {
+		return 0, false
+	}
+	states := r.actions[arm]
+	i, exact := slices.BinarySearchFunc(states, at, func(s jointState, t time.Time) int { return s.stamp.Compare(t) })
+	if exact {
+		return states[i].positions[k], true
+	}
+	if i == 0 || i == len(states) {
+		return 0, false
+	}
+	before, after := states[i-1], states[i]
+	gap := after.stamp.Sub(before.stamp)
+	if gap > actionGap {
+		return 0, false
+	}
+	share := float64(at.Sub(before.stamp)) / float64(gap)
+	return before.positions[k] + share*(after.positions[k]-before.positions[k]), true
+}
+
+// Observations goes through the bag and gives what a node in lock-step would
+// think about: one observation for every stride-th complete set of pictures. It
+// is valid until the next one. The last pair is an error where the bag is damaged
+// or holds no observation.
+func (r *Recording) Observations(ctx context.Context, stride int) iter.Seq2[*policy.Observation, error] {
+	return func(yield func(*policy.Observation, error) bool) {
+		var s snapshot
+		var last time.Time
+		seen, sets, given := make([]uint64, len(r.observer.cameras)), 0, 0
+		// Of an earlier walk nothing is left.
+		r.observer.reset()
+		r.observer.sequences(seen)
+		r.observer.setInstruction(r.settings.Instruction)
+		reason := errors.New("the bag holds no complete set of pictures")
+		// look gives the observation of a new set of pictures, and false where the
+		// caller wants no more.
+		look := func(now time.Time) bool {
+			if !r.observer.completeSince(seen) {
+				return true
+			}
+			r.observer.sequences(seen)
+			if sets++; (sets-1)%stride != 0 {
+				return true
+			}
+			if err := r.observer.snapshot(&s, now, r.settings.Live.MaxAge, r.settings.Live.MaxSkew); err != nil {
+				reason = err
+				return true
+			}
+			given++
+			return yield(&s.Observation, nil)
+		}
+		for m, err := range r.reader.Messages(ctx) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !r.ros.Subscribed(m.Topic) {
+				continue
+			}
+			if m.Time.Before(last) {
+				r.observer.reset()
+				r.observer.sequences(seen)
+			}
+			last = m.Time
+			r.ros.SetTime(m.Time)
+			if !look(m.Time) {
+				return
+			}
+			if err := r.ros.Feed(m.Topic, m.Type, m.Data, m.Time); err != nil {
+				yield(nil, err)
+				return
+			}
+		}
+		if given == 0 {
+			yield(nil, fmt.Errorf("no observation: %w", reason))
+		}
+	}
+}
