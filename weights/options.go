@@ -70,6 +70,11 @@ type Options struct {
 	BlockSize int
 	// Asymmetric gives each block of integer weights a zero point of its own.
 	Asymmetric bool
+	// Unroll is the number of decoding rounds, up to 64, to lay out one after the other
+	// in policy.onnx, for runtimes that take no Loop, If or float64, such as TensorRT. All
+	// of them run for every chunk, and at most so many can be asked for. 0 is a
+	// Loop, which takes any number and ends early.
+	Unroll int
 	// Decode holds the decoding defaults.
 	Decode bundle.Decode
 	// Note, where it is not nil, is told in one line what an export could not do that
@@ -138,6 +143,10 @@ func (o *Options) validate() error {
 		return fmt.Errorf("%w block-size is %d, must be 32, 64 or 128", ErrOption, o.BlockSize)
 	case o.Asymmetric && o.Precision == precisionFP32:
 		return fmt.Errorf("%w asymmetric is given, but the precision is fp32; it is for int8 and int4", ErrOption)
+	case o.Unroll < 0 || o.Unroll > decode.MaxRounds:
+		return fmt.Errorf("%w unroll is %d, must be 0 (a Loop) or 1..%d", ErrOption, o.Unroll, decode.MaxRounds)
+	case o.Unroll > 0 && o.Decode.Rounds > o.Unroll:
+		return fmt.Errorf("%w rounds is %d, but unroll is %d; give at most so many rounds, or unroll more", ErrOption, o.Decode.Rounds, o.Unroll)
 	case len(o.ActionDims) == 0:
 		return fmt.Errorf("%w action-dims is empty", ErrOption)
 	case !slices.Contains(decode.Presets(), decode.Preset(o.Decode.Preset)):
@@ -188,6 +197,10 @@ func (o *Options) manifest(c *checkpoint, n *network) (bundle.Manifest, error) {
 			"normalization": string(o.Normalization), "unnorm-key": key, "attention": string(n.attention),
 			"vocabulary": string(n.tokens.vocabulary),
 		}},
+	}
+	if o.Unroll > 0 {
+		m.Model.Unrolled = o.Unroll
+		m.Source.Options["unroll"] = strconv.Itoa(o.Unroll)
 	}
 	if n.head != nil {
 		// Nothing is decoded in rounds.

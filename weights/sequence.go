@@ -198,16 +198,16 @@ func (n *network) place(g *onnx.Graph, o observation, s *sequence) {
 
 // logits returns float32 [B, L, K] for tokens [B, L], bins or -1 where masked,
 // and with the full vocabulary the logarithm [B, L] of the softmax denominator
-// over it.
-func (n *network) logits(g *onnx.Graph, s *sequence, tokens onnx.Value) (logits, logDenominator onnx.Value) {
+// over it, whose sum is taken in the type wide.
+func (n *network) logits(g *onnx.Graph, s *sequence, tokens onnx.Value, wide onnx.Type) (logits, logDenominator onnx.Value) {
 	logits = n.allLogits(g, s, tokens)
 	if n.tokens.vocabulary != bundle.FullVocabulary {
 		return logits, onnx.Value{}
 	}
 	g = g.Scope("vocabulary")
 	largest := g.ReduceMax(logits, true, -1)
-	sum := total(g, g.Exp(g.Sub(logits, largest)), false)
-	logDenominator = g.Add(g.Squeeze(largest, 2), rounded(g, g.Log, sum))
+	sum := total(g, wide, g.Exp(g.Sub(logits, largest)), false)
+	logDenominator = g.Add(g.Squeeze(largest, 2), rounded(g, wide, g.Log, sum))
 	return g.Slice(logits, g.Ints(0), g.Ints(int64(n.tokens.bins)), 2), logDenominator
 }
 
