@@ -237,7 +237,7 @@ func (c *checkpoint) network(o *Options) (*network, error) {
 		dino.language, sig.language = model.hidden, model.hidden
 	}
 	n := &network{
-		dino: dino, siglip: sig, llama: model, tokens: tokens, images: len(o.Cameras), slots: o.Chunk * len(o.ActionDims), attention: attention,
+		dino: dino, siglip: sig, llama: model, tokens: tokens, types: o.types(), images: len(o.Cameras), slots: o.Chunk * len(o.ActionDims), attention: attention,
 		projector: &projector{vision: dino.dim + sig.dim, inner: c.tensors.dim("projector.fc1.weight", 0), hidden: model.hidden},
 	}
 	if c.tensors.has(proprioPrefix + "fc1.weight") {

@@ -1,64 +1,66 @@
 package weights
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
-	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 
 	"github.com/ddvla/ddvla/policy/action"
 	"github.com/ddvla/ddvla/policy/bundle"
-	"github.com/ddvla/ddvla/policy/decode"
 	"github.com/ddvla/ddvla/policy/ort"
 	"github.com/ddvla/ddvla/policy/text"
 	"github.com/ddvla/ddvla/weights/onnx"
 )
 
-// maxReference bounds the float32 weights, in bytes, of a network that is written
-// and run whole to be compared with; a network of 7B parameters would need 28 GB of
-// disk and memory for it.
-const maxReference = 2_000_000_000
+// ErrOverflow says that a network's numbers are too large for float16.
+var ErrOverflow = errors.New("overflow of float16")
 
-// instructions of the made observations; a prompt of each must fit the policy.
-var instructions = [...]string{
-	"pick up the red cube", "open the drawer", "put the bowl on the plate", "close the left gripper",
-	"fold the towel", "hand the cup to the right arm", "push the blue block to the left", "reach for the green cube",
+// trial runs a network in float32 and as the bundle has it on the same
+// observations.
+type trial struct {
+	runtime  *ort.Runtime
+	codec    *action.Codec
+	manifest bundle.Manifest
+	network  *network
+	plain    *network // the same in float32
+	given    bool
+	samples  []trialSample
+	// want is what float32 gives for each sample.
+	want [][]float32
+	// largest numbers of the float32 run that the bundle holds in a half-width type.
+	watched []onnx.Watched
+	largest []float32
 }
 
-// trial runs a network in float32 and quantised on the same made observations.
-type trial struct {
-	runtime      *ort.Runtime
-	codec        *action.Codec
-	manifest     bundle.Manifest
-	plain        *network // the same in float32
-	observations []ort.Observation
-	// tokens of each observation, rows of L: all masked, and half masked.
-	tokens [][]int64
-	// want is what float32 gives for each observation.
-	want [][]float32
+// trialSample is an observation, twice for rows of tokens that are all masked and
+// half masked; once for an L1 head.
+type trialSample struct {
+	observation ort.Observation
+	tokens      []int64 // rows of L; nil with an L1 head
+	rows        int
 }
 
 // newTrial prepares a trial; dir holds the bundle's tokenizer and statistics. An
 // error says why the damage cannot be measured.
-func (j *job) newTrial(dir string) (*trial, error) {
-	t := &trial{plain: j.network.unquantised(), manifest: j.manifest}
-	if n := t.plain.storeBytes(); n > maxReference {
-		return nil, fmt.Errorf("the weights have %.3g GB in float32, and networks of up to %.3g GB are compared", float64(n)/1e9, maxReference/1e9)
-	}
-	t.manifest.Files = map[string]string{bundle.GraphFile: "", bundle.StepFile: ""}
+func (j *job) newTrial(o *Options, dir string) (*trial, error) {
+	t := &trial{network: j.network, plain: j.network.unquantised(), manifest: j.manifest, given: len(o.Observations) > 0}
 	tokenizer, err := text.Open(filepath.Join(dir, bundle.TokenizerFile), t.manifest.Prompt, t.manifest.Tokens)
 	if err != nil {
 		return nil, err
 	}
-	if err := t.observe(tokenizer); err != nil {
+	if t.codec, err = action.New(&bundle.Bundle{Dir: dir, Manifest: t.manifest}); err != nil {
 		return nil, err
 	}
-	if t.codec, err = action.New(&bundle.Bundle{Dir: dir, Manifest: t.manifest}); err != nil {
+	if t.given {
+		err = t.take(tokenizer, o.Observations)
+	} else {
+		err = t.invent(tokenizer)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if t.runtime, err = ort.Open(ort.Config{}); err != nil {
@@ -67,7 +69,8 @@ func (j *job) newTrial(dir string) (*trial, error) {
 	return t, nil
 }
 
-// unquantised is the network with its linear layers in float32.
+// unquantised is the network without integers, its half-width parts still known as
+// such.
 func (n *network) unquantised() *network {
 	plain, llama := *n, *n.llama
 	llama.quantised = nil
@@ -75,136 +78,111 @@ func (n *network) unquantised() *network {
 	return &plain
 }
 
-// observe makes the observations, the same ones for every export of a network.
-func (t *trial) observe(tokenizer *text.Tokenizer) error {
-	random := rand.New(rand.NewPCG(1, 2))
-	m := &t.manifest
-	for _, instruction := range instructions {
-		ids, _, err := tokenizer.Prompt(instruction)
-		if err != nil {
+// inFloat32 is the network with all of its weights in float32.
+func (n *network) inFloat32() *network {
+	plain := n.unquantised()
+	plain.types = numberTypes{onnx.Float32, onnx.Float32}
+	return plain
+}
+
+// reference runs the network in float32. No two parts of it are in dir or in memory
+// at a time.
+func (t *trial) reference(j *job, dir string, work *meter) error {
+	// The store has the weights' names and shapes; each part writes its own.
+	store := onnx.NewStore(bundle.WeightsFile, nil)
+	full := t.plain.inFloat32()
+	for _, g := range full.allTensors() {
+		if err := store.Reserve(g.name, g.elem, g.dims); err != nil {
 			return err
 		}
-		o := ort.Observation{PromptIDs: ids}
-		for range m.Cameras {
-			o.Images = append(o.Images, picture(random, m.Model.ImageSize)...)
-		}
-		if m.Proprio != nil {
-			for range m.Proprio.Dims {
-				o.Proprio = append(o.Proprio, 2*random.Float32()-1)
-			}
-		}
-		slots := m.Action.Tokens()
-		tokens := slices.Repeat([]int64{-1}, 2*slots)
-		for _, i := range random.Perm(slots)[:slots/2] {
-			tokens[slots+i] = random.Int64N(int64(m.Tokens.Bins))
-		}
-		if m.Model.Head != bundle.L1Head {
-			o.Images = slices.Concat(o.Images, o.Images)
-			o.PromptIDs = slices.Concat(o.PromptIDs, o.PromptIDs)
-			o.Proprio = slices.Concat(o.Proprio, o.Proprio)
-		}
-		t.observations, t.tokens = append(t.observations, o), append(t.tokens, tokens)
 	}
-	return nil
-}
-
-// picture is RGB in tiles of random colours with some noise: pictures have areas,
-// which noise alone has not.
-func picture(random *rand.Rand, side int) []byte {
-	const tiles = 8
-	var colours [tiles * tiles * 3]int
-	for i := range colours {
-		colours[i] = random.IntN(256)
+	graph, watched := t.plain.trialGraph(store, onnx.Exact)
+	run := pieces{
+		trial: t, graph: graph, dir: dir, work: work, limit: pieceBytes, bytes: full.storeBytes(),
+		weights: func(part *onnx.Part) (*onnx.Store, error) {
+			quiet := &meter{ctx: work.ctx}
+			return j.writeSome(full, filepath.Join(dir, partWeights), quiet, io.Discard, func(name string) bool { return slices.Contains(part.Weights, name) })
+		},
 	}
-	pixels := make([]byte, 0, side*side*3)
-	for y := range side {
-		for x := range side {
-			tile := y*tiles/side*tiles + x*tiles/side
-			for c := range 3 {
-				pixels = append(pixels, byte(min(max(colours[3*tile+c]+random.IntN(33)-16, 0), 255)))
-			}
-		}
-	}
-	return pixels
-}
-
-// reference writes the network in float32 below dir, runs it and removes it: two
-// networks are never on disk.
-func (t *trial) reference(j *job, dir string, work *meter) (err error) {
-	dir = filepath.Join(dir, "float32")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	store, _, err := j.writeWeights(t.plain, filepath.Join(dir, bundle.WeightsFile), work)
+	results, err := run.all()
 	if err != nil {
 		return err
 	}
-	name, graph := t.plain.trialGraph(store)
-	raw, err := graph.Marshal("ddvla")
-	if err != nil {
-		return err
+	t.watched, t.largest = watched, make([]float32, len(watched))
+	for _, r := range results {
+		t.want = append(t.want, r[0])
+		if len(r[1]) != len(watched) {
+			return fmt.Errorf("the largest of %d numbers are known, want %d", len(r[1]), len(watched))
+		}
+		for i, v := range r[1] {
+			t.largest[i] = max(t.largest[i], v)
+		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, name), raw, 0o600); err != nil {
-		return err
-	}
-	t.want, err = t.run(work.ctx, dir)
-	return err
+	return t.checkOverflow()
 }
 
-// trialGraph is the graph of one pass.
-func (n *network) trialGraph(store *onnx.Store) (name string, graph *onnx.Graph) {
+// checkOverflow refuses numbers that float16 cannot hold, and names where they arise
+// first.
+func (t *trial) checkOverflow() error {
+	var over []int
+	for i, w := range t.watched {
+		if w.Type == onnx.Float16 && !(t.largest[i] < float16Overflow) {
+			over = append(over, i)
+		}
+	}
+	if len(over) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s reaches %.4g, float16 ends at %d; so do %d other results; export with bf16 or fp32 instead of fp16",
+		ErrOverflow, t.watched[over[0]].Name, t.largest[over[0]], onnx.MaxFloat16, len(over)-1)
+}
+
+// float16Overflow is the least number that rounds to infinity.
+const float16Overflow = 65520
+
+// trialGraph is the graph of one pass, computed in float32: the result, and the
+// largest numbers with their names.
+func (n *network) trialGraph(store *onnx.Store, arithmetic onnx.Arithmetic) (*onnx.Graph, []onnx.Watched) {
+	g := onnx.New("trial", store)
+	g.SetArithmetic(arithmetic)
+	o := n.observe(g)
 	if n.head != nil {
-		return bundle.GraphFile, n.valuesGraph(store)
+		g.Output(trialResult, n.values(g, o), onnx.Float32)
+	} else {
+		tokens := g.Input("tokens", onnx.Int64)
+		logits, _ := n.logits(g, n.encode(g, o), tokens, float64Type)
+		g.Output(trialResult, logits, onnx.Float32)
 	}
-	return bundle.StepFile, n.stepGraph(store)
+	largest, watched := g.Largest()
+	g.Output(trialLargest, largest, onnx.Float32)
+	return g, watched
 }
 
-// run returns what the network in dir gives for each observation: logits [2, L, K],
-// or the values of an L1 head [1, L].
-func (t *trial) run(ctx context.Context, dir string) (outputs [][]float32, err error) {
-	b := &bundle.Bundle{Dir: dir, Manifest: t.manifest}
-	if t.manifest.Model.Head == bundle.L1Head {
-		values, err := t.runtime.Values(b)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, values.Close()) }()
-		for i := range t.observations {
-			got, err := values.Run(ctx, &t.observations[i], 1)
-			if err != nil {
-				return nil, err
-			}
-			outputs = append(outputs, slices.Clone(got))
-		}
-		return outputs, nil
+const (
+	trialResult  = "result"
+	trialLargest = "largest"
+)
+
+// damage runs the network of the bundle in dir, whose weights are in store, and compares.
+func (t *trial) damage(dir string, store *onnx.Store, work *meter) (*bundle.Damage, error) {
+	graph, _ := t.network.trialGraph(store, onnx.Rounded)
+	run := pieces{
+		trial: t, graph: graph, dir: dir, work: work, limit: pieceBytes, bytes: t.network.storeBytes(),
+		weights: func(*onnx.Part) (*onnx.Store, error) { return store, work.ctx.Err() },
 	}
-	step, err := t.runtime.Step(b)
+	results, err := run.all()
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, step.Close()) }()
-	for i := range t.observations {
-		var logits decode.Logits
-		if err := step.Logits(&t.observations[i])(ctx, 0, t.tokens[i], &logits); err != nil {
-			return nil, err
-		}
-		outputs = append(outputs, logits.Values)
-	}
-	return outputs, nil
-}
-
-// damage runs the quantised network in dir and compares.
-func (t *trial) damage(ctx context.Context, dir string) (*bundle.Damage, error) {
-	got, err := t.run(ctx, dir)
-	if err != nil {
-		return nil, err
+	var got [][]float32
+	for _, r := range results {
+		got = append(got, r[0])
 	}
 	return t.compare(got)
 }
 
 func (t *trial) compare(got [][]float32) (*bundle.Damage, error) {
-	d := &bundle.Damage{Observations: len(got)}
+	d := &bundle.Damage{Observations: len(got), Given: t.given}
 	for _, dim := range t.manifest.Action.Dims {
 		unit := dim.Unit
 		if dim.Gripper != nil {
@@ -223,14 +201,15 @@ func (t *trial) compare(got [][]float32) (*bundle.Damage, error) {
 			sum += difference
 			count++
 		}
+		tokens := t.samples[i].tokens
 		if t.manifest.Model.Head == bundle.L1Head {
 			if err := actions(d, t.codec.ChunkFromRegression, got[i], t.want[i]); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		ours, theirs := likeliest(got[i], t.tokens[i]), likeliest(t.want[i], t.tokens[i])
-		for at, token := range t.tokens[i] {
+		ours, theirs := likeliest(got[i], tokens), likeliest(t.want[i], tokens)
+		for at, token := range tokens {
 			if token < 0 {
 				d.Tokens++
 				if ours[at] == theirs[at] {
@@ -251,6 +230,14 @@ func (t *trial) compare(got [][]float32) (*bundle.Damage, error) {
 	}
 	for i := range d.Actions {
 		d.Actions[i].Largest = short(d.Actions[i].Largest)
+	}
+	for i, w := range t.watched {
+		if v := float64(t.largest[i]); w.Type == onnx.Float16 && (d.Largest == nil || v > d.Largest.Value) {
+			d.Largest = &bundle.LargestNumber{Node: w.Name, Value: v}
+		}
+	}
+	if d.Largest != nil {
+		d.Largest.Value = short(d.Largest.Value)
 	}
 	return d, nil
 }

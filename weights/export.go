@@ -112,10 +112,12 @@ func (j *job) export(ctx context.Context, o Options) error {
 			return err
 		}
 		var trial *trial
-		if j.network.llama.quantised != nil {
-			if trial, err = j.newTrial(dir); err == nil {
+		if !j.network.plain() {
+			if trial, err = j.newTrial(&o, dir); err == nil {
 				defer func() { err = errors.Join(err, trial.runtime.Close()) }()
-				work.total += trial.plain.storeBytes()
+				work.total += trial.plain.inFloat32().storeBytes() + j.network.storeBytes()
+			} else if len(o.Observations) > 0 {
+				return err
 			} else if o.Note != nil {
 				o.Note(fmt.Sprintf("the damage of %s is not measured: %v", m.Model.Precision, err))
 			}
@@ -151,7 +153,7 @@ func (j *job) export(ctx context.Context, o Options) error {
 			}
 		}
 		if trial != nil {
-			if m.Damage, err = trial.damage(ctx, dir); err != nil {
+			if m.Damage, err = trial.damage(dir, store, work); err != nil {
 				return fmt.Errorf("%s: %w", m.Model.Precision, err)
 			}
 		}
@@ -164,21 +166,36 @@ func (j *job) export(ctx context.Context, o Options) error {
 
 // writeWeights writes the weights once, for both graphs, and returns their hash.
 func (j *job) writeWeights(n *network, path string, work *meter) (*onnx.Store, string, error) {
+	h := sha256.New()
+	store, err := j.writeSome(n, path, work, h, func(string) bool { return true })
+	if err == nil {
+		err = syncFile(path)
+	}
+	return store, hex.EncodeToString(h.Sum(nil)), err
+}
+
+// syncFile returns when a file is on the disk.
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// writeSome writes the wanted weights to a file, and to also.
+func (j *job) writeSome(n *network, path string, work *meter, also io.Writer, wanted func(name string) bool) (*onnx.Store, error) {
 	f, err := os.Create(path)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	h := sha256.New()
-	w := bufio.NewWriterSize(work.writer(io.MultiWriter(f, h)), 1<<20)
-	store := onnx.NewStore(bundle.WeightsFile, w)
-	err = j.checkpoint.tensors.write(work.ctx, n, store)
-	if err == nil {
+	w := bufio.NewWriterSize(work.writer(io.MultiWriter(f, also)), 1<<20)
+	store := onnx.NewStore(filepath.Base(path), w)
+	err = j.checkpoint.tensors.write(work.ctx, n, store, wanted)
+	if err == nil && (wanted(cosName) || wanted(sinName)) {
 		err = n.llama.writeRope(store)
 	}
-	if err := errors.Join(err, w.Flush(), f.Sync(), f.Close()); err != nil {
-		return nil, "", err
-	}
-	return store, hex.EncodeToString(h.Sum(nil)), nil
+	return store, errors.Join(err, w.Flush(), f.Close())
 }
 
 func hexSum(sum [sha256.Size]byte) string { return hex.EncodeToString(sum[:]) }

@@ -152,7 +152,7 @@ func (r renamed) Tensor(name string) (safetensors.Tensor, bool) {
 }
 
 // language is what FiLM makes its scales and shifts of, [B*N, 1, hidden] for
-// prompt [B, P, hidden] and stop [B, 1, hidden]: the mean of the embeddings of all
+// prompt [B, P, hidden] and stop [B, 1, hidden], all float32: the mean of the embeddings of all
 // tokens that are no actions, BOS and the stop included (openvla-oft
 // modeling_prismatic.py, film_vit_wrapper.py). Pads are left out, so that a padded
 // prompt sees what it sees alone; openvla-oft runs one prompt at a time.

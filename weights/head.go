@@ -59,34 +59,36 @@ func (h *l1Head) inventory() []entry {
 }
 
 // build takes the slots' hidden states [B, L, hidden] and returns the chunk's
-// values [B, L], normalised; nothing bounds them to -1..1.
+// values [B, L], float32 both, normalised; nothing bounds them to -1..1.
 func (h *l1Head) build(g *onnx.Graph, x onnx.Value) onnx.Value {
 	const p = headPrefix + "model."
-	norm := func(x onnx.Value, name string) onnx.Value {
-		return g.LayerNormalization(x, g.Weight(name+".weight"), g.Weight(name+".bias"), l1Epsilon)
-	}
+	norm := func(x onnx.Value, name string) onnx.Value { return normOp(g, x, name, l1Epsilon) }
 	relu := func(x onnx.Value) onnx.Value { return g.Op("Relu", []onnx.Value{x}) }
-	x = g.Reshape(x, g.Ints(-1, int64(h.rows), int64(h.in)))
+	x = g.Reshape(g.Narrow(x), g.Ints(-1, int64(h.rows), int64(h.in)))
 	x = relu(linearOp(g, norm(x, p+"layer_norm1"), p+"fc1", true))
 	for i := range h.depth {
 		b := fmt.Sprintf("%smlp_resnet_blocks.%d.ffn.", p, i)
 		x = g.Add(x, relu(linearOp(g, norm(x, b+"0"), b+"1", true)))
 	}
 	x = linearOp(g, norm(x, p+"layer_norm2"), p+"fc2", true)
-	return g.Reshape(x, g.Ints(-1, int64(h.rows*h.dims)))
+	return g.Reshape(g.Wide(x), g.Ints(-1, int64(h.rows*h.dims)))
 }
 
 // valuesGraph is a policy whose chunk comes out of an action head in one pass.
 // The slots hold zeros instead of tokens.
 func (n *network) valuesGraph(store *onnx.Store) *onnx.Graph {
 	g := onnx.New("policy", store)
-	o := n.observe(g)
+	g.Output("values", n.values(g, n.observe(g)), onnx.Float32, onnx.Symbol("B"), onnx.Size(n.slots))
+	return g
+}
+
+func (n *network) values(g *onnx.Graph, o observation) onnx.Value {
 	s := n.encode(g, o)
 	shape := g.Concat(0, g.ShapeOf(o.promptIDs, 0, 1), g.Ints(int64(n.slots), int64(n.llama.hidden)))
-	slots := g.Expand(g.Float(0), shape)
-	hidden := n.llama.logits(g.Scope("llama"), g.Concat(1, s.before, slots, s.stop), s)
-	g.Output("values", n.head.build(g.Scope("action_head"), hidden), onnx.Float32, onnx.Symbol("B"), onnx.Size(n.slots))
-	return g
+	at := g.In(n.types.language)
+	slots := g.Expand(at.Float(0), shape)
+	hidden := n.llama.logits(at.Scope("llama"), g.Concat(1, s.before, slots, s.stop), s)
+	return n.head.build(at.Scope("action_head"), hidden)
 }
 
 // checkHead refuses what the head was not trained with, or does not do.

@@ -27,6 +27,7 @@ type form int
 const (
 	dead        form = iota // in every published checkpoint, read by no inference
 	asStored                // unchanged
+	exact                   // unchanged, and float32 whatever the precision: of normalisations
 	transposed              // [out, in] to [in, out], the right-hand side of MatMul
 	patchKernel             // [dim, 3, p, p] to [p*p*3, dim], for pixels in rows of RGB
 	inBlocks                // [out, in], its rows quantised in blocks (quantise.go)
@@ -61,7 +62,7 @@ func linear(name string, in, out int, bias bool) []entry {
 
 // layerNorm lists a torch.nn.LayerNorm.
 func layerNorm(name string, dim int) []entry {
-	return []entry{{name + ".weight", []int64{int64(dim)}, asStored}, {name + ".bias", []int64{int64(dim)}, asStored}}
+	return []entry{{name + ".weight", []int64{int64(dim)}, exact}, {name + ".bias", []int64{int64(dim)}, exact}}
 }
 
 func unused(list []entry) []entry {
@@ -110,14 +111,14 @@ func (s tensorSource) compare(inventory []entry) error {
 	return fmt.Errorf("%w:\n  %s", ErrTensors, strings.Join(faults, "\n  "))
 }
 
-// write streams all live tensors of the network into the store.
-func (s tensorSource) write(ctx context.Context, n *network, store *onnx.Store) error {
+// write streams the live tensors of the network that are wanted into the store.
+func (s tensorSource) write(ctx context.Context, n *network, store *onnx.Store, wanted func(name string) bool) error {
 	var values, turned []float32
 	for _, e := range n.inventory() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if e.as == dead {
+		if e.as == dead || !wanted(e.name) {
 			continue
 		}
 		row, part, shape := e.stored(n.tokens)
@@ -127,13 +128,13 @@ func (s tensorSource) write(ctx context.Context, n *network, store *onnx.Store) 
 			return err
 		}
 		if e.as == inBlocks {
-			if err := n.llama.quantised.add(store, e, values); err != nil {
+			if err := n.llama.quantised.add(store, e, values, n.types.language); err != nil {
 				return err
 			}
 			continue
 		}
 		out := values
-		if e.as != asStored {
+		if e.as != asStored && e.as != exact {
 			turned = resize(turned, count)
 			out = turned
 		}
@@ -143,7 +144,7 @@ func (s tensorSource) write(ctx context.Context, n *network, store *onnx.Store) 
 		case patchKernel:
 			pixelsFirst(out, values, int(part[0]), int(part[2]*part[3]))
 		}
-		if err := store.Add(e.name, shape, out); err != nil {
+		if err := store.AddAs(e.name, n.elem(e), shape, out); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/ddvla/ddvla/policy/bundle"
+	"github.com/ddvla/ddvla/weights/onnx"
 	"pgregory.net/rapid"
 )
 
@@ -38,6 +39,7 @@ func openVLA() *network {
 		},
 		tokens: tokenIDs{base: 32000, bins: 256, mask: 32001, stop: 2, pad: 32000, vocabulary: bundle.ActionVocabulary},
 		images: 3, slots: 350, attention: bundle.Bidirectional,
+		types: numberTypes{onnx.Float32, onnx.Float32},
 	}
 }
 

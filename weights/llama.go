@@ -61,11 +61,11 @@ func (l *llama) inventory() []entry {
 	list := []entry{{embedName, []int64{rows, d}, asStored}}
 	for i := range l.layers {
 		p := fmt.Sprintf("%s%d.", layersName, i)
-		list = append(list, entry{p + "input_layernorm.weight", []int64{d}, asStored})
+		list = append(list, entry{p + "input_layernorm.weight", []int64{d}, exact})
 		for _, name := range []string{"q_proj", "k_proj", "v_proj", "o_proj"} {
 			list = append(list, l.linear(p+"self_attn."+name, l.hidden, l.hidden))
 		}
-		list = append(list, entry{p + "post_attention_layernorm.weight", []int64{d}, asStored})
+		list = append(list, entry{p + "post_attention_layernorm.weight", []int64{d}, exact})
 		list = append(list,
 			l.linear(p+"mlp.gate_proj", l.hidden, l.intermediate),
 			l.linear(p+"mlp.up_proj", l.hidden, l.intermediate),
@@ -75,7 +75,7 @@ func (l *llama) inventory() []entry {
 	if l.headless {
 		head.as = dead
 	}
-	return append(list, entry{finalNorm, []int64{d}, asStored}, head)
+	return append(list, entry{finalNorm, []int64{d}, exact}, head)
 }
 
 // linear is the weight of a linear layer, which none of a Llama has a bias beside.
@@ -125,12 +125,13 @@ func (l *llama) writeRope(store *onnx.Store) error {
 type keyValue struct{ key, value onnx.Value }
 
 // logits runs the layers over x [B, S, hidden] and returns the head's logits
-// [B, L, K or V], headless the normed hidden states [B, L, hidden], at the rows of s. In the last layer only those rows are
+// [B, L, K or V], headless the normed hidden states [B, L, hidden], at the rows of
+// s, both in float32. In the last layer only those rows are
 // computed; all tokens are still attended to.
 func (l *llama) logits(g *onnx.Graph, x onnx.Value, s *sequence) onnx.Value {
 	for i := range l.layers {
 		at := g.Scope(fmt.Sprint(i))
-		normed := l.norm(at, x, layerName(i)+"input_layernorm.weight")
+		normed := at.Narrow(l.norm(at, x, layerName(i)+"input_layernorm.weight"))
 		queries, cos, sin := normed, s.cos, s.sin
 		if i == l.layers-1 {
 			x, queries = at.GatherND(x, s.rows, 1), at.GatherND(normed, s.rows, 1)
@@ -147,7 +148,7 @@ func (l *llama) prefix(g *onnx.Graph, x onnx.Value, s *sequence) []keyValue {
 	seen := make([]keyValue, l.layers)
 	for i := range seen {
 		at := g.Scope(fmt.Sprint(i))
-		normed := l.norm(at, x, layerName(i)+"input_layernorm.weight")
+		normed := at.Narrow(l.norm(at, x, layerName(i)+"input_layernorm.weight"))
 		seen[i] = l.keyValue(at, i, normed, s.cos, s.sin)
 		if i < l.layers-1 {
 			x = l.layer(at, i, x, normed, s.cos, s.sin, s.bias, seen[i])
@@ -162,7 +163,7 @@ func (l *llama) prefix(g *onnx.Graph, x onnx.Value, s *sequence) []keyValue {
 func (l *llama) block(g *onnx.Graph, x onnx.Value, b *actionBlock, slots int) onnx.Value {
 	for i := range l.layers {
 		at := g.Scope(fmt.Sprint(i))
-		normed := l.norm(at, x, layerName(i)+"input_layernorm.weight")
+		normed := at.Narrow(l.norm(at, x, layerName(i)+"input_layernorm.weight"))
 		queries, cos, sin := normed, b.cos, b.sin
 		if i == l.layers-1 && b.tokens > slots {
 			rows := func(v onnx.Value, axis int64) onnx.Value {
@@ -194,7 +195,7 @@ func (l *llama) layer(g *onnx.Graph, layer int, x, queries, cos, sin, bias onnx.
 	q := rotate(g, l.split(g, l.apply(g, queries, p+"self_attn.q_proj", l.hidden, l.hidden)), cos, sin, l.headSize())
 	mixed := attend(g.Scope("attention"), q, seen.key, seen.value, bias, l.heads, l.headSize())
 	x = g.Add(x, l.apply(g, mixed, p+"self_attn.o_proj", l.hidden, l.hidden))
-	return g.Add(x, l.mlp(g.Scope("mlp"), l.norm(g, x, p+"post_attention_layernorm.weight"), p+"mlp."))
+	return g.Add(x, l.mlp(g.Scope("mlp"), g.Narrow(l.norm(g, x, p+"post_attention_layernorm.weight")), p+"mlp."))
 }
 
 func (l *llama) head(g *onnx.Graph, x onnx.Value) onnx.Value {
@@ -203,11 +204,14 @@ func (l *llama) head(g *onnx.Graph, x onnx.Value) onnx.Value {
 	if l.headless {
 		return x
 	}
+	g = g.In(onnx.Float32)
 	return g.MatMul(x, g.Weight(headName))
 }
 
-// norm is RMSNorm, in the order of operations that ONNX Runtime recognises.
+// norm is RMSNorm in float32, in the order of operations that ONNX Runtime
+// recognises.
 func (l *llama) norm(g *onnx.Graph, x onnx.Value, weight string) onnx.Value {
+	x, g = g.Wide(x), g.In(onnx.Float32)
 	mean := g.ReduceMean(g.Pow(x, g.Float(2)), true, -1)
 	return g.Mul(g.Div(x, g.Sqrt(g.Add(mean, g.Float(l.epsilon)))), g.Weight(weight))
 }

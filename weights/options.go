@@ -12,6 +12,7 @@ import (
 
 	"github.com/ddvla/ddvla/policy/bundle"
 	"github.com/ddvla/ddvla/policy/decode"
+	"github.com/ddvla/ddvla/weights/onnx"
 )
 
 // ErrOption says that an option is missing or wrong; the error names it.
@@ -63,9 +64,15 @@ type Options struct {
 	PromptTemplate string
 	// MaxPromptTokens bounds the prompt's ids.
 	MaxPromptTokens int
-	// Precision of the language model's linear layers: "fp32", "int8" or "int4". All
-	// other weights are float32.
+	// Precision of the language model's linear layers: "fp32", "fp16", "bf16", "int8" or
+	// "int4".
 	Precision string
+	// VisionPrecision is that of the vision towers and the projector: "fp32", "fp16" or
+	// "bf16"; empty for Precision's, or fp16 with int8 and int4.
+	VisionPrecision string
+	// Activations is the type in which a Llama with integer weights computes, and of its
+	// other weights: "fp32", "fp16" or "bf16"; empty for fp32.
+	Activations string
 	// BlockSize is the number of integer weights that share a scale: 32, 64 or 128.
 	BlockSize int
 	// Asymmetric gives each block of integer weights a zero point of its own.
@@ -77,6 +84,9 @@ type Options struct {
 	Unroll int
 	// Decode holds the decoding defaults.
 	Decode bundle.Decode
+	// Observations are what the damage of a precision is measured on; none for made
+	// ones.
+	Observations []Observation
 	// Note, where it is not nil, is told in one line what an export could not do that
 	// the bundle does not need.
 	Note func(line string)
@@ -137,12 +147,6 @@ func (o *Options) validate() error {
 		return fmt.Errorf("%w vocabulary is %q, must be action or full", ErrOption, o.Vocabulary)
 	case !slices.Contains([]string{"", "tokens", "l1"}, o.Head):
 		return fmt.Errorf("%w head is %q, must be tokens or l1", ErrOption, o.Head)
-	case !slices.Contains([]string{precisionFP32, precisionInt8, precisionInt4}, o.Precision):
-		return fmt.Errorf("%w precision is %q, must be fp32, int8 or int4", ErrOption, o.Precision)
-	case o.BlockSize != 32 && o.BlockSize != 64 && o.BlockSize != 128:
-		return fmt.Errorf("%w block-size is %d, must be 32, 64 or 128", ErrOption, o.BlockSize)
-	case o.Asymmetric && o.Precision == precisionFP32:
-		return fmt.Errorf("%w asymmetric is given, but the precision is fp32; it is for int8 and int4", ErrOption)
 	case o.Unroll < 0 || o.Unroll > decode.MaxRounds:
 		return fmt.Errorf("%w unroll is %d, must be 0 (a Loop) or 1..%d", ErrOption, o.Unroll, decode.MaxRounds)
 	case o.Unroll > 0 && o.Decode.Rounds > o.Unroll:
@@ -152,7 +156,7 @@ func (o *Options) validate() error {
 	case !slices.Contains(decode.Presets(), decode.Preset(o.Decode.Preset)):
 		return fmt.Errorf("%w preset is %q, must be one of %q", ErrOption, o.Decode.Preset, decode.Presets())
 	}
-	return nil
+	return o.checkPrecision()
 }
 
 // manifest says everything about the bundle but the files' hashes.
@@ -178,7 +182,7 @@ func (o *Options) manifest(c *checkpoint, n *network) (bundle.Manifest, error) {
 		Model: bundle.Model{
 			Hidden: n.llama.hidden, Layers: n.llama.layers, Heads: n.llama.heads,
 			ImageSize: n.dino.image, PatchesPerImage: n.dino.patches(), MaxSequence: n.llama.maxPositions,
-			Attention: n.attention, Vocabulary: n.tokens.vocabulary, Precision: bundle.Float32,
+			Attention: n.attention, Vocabulary: n.tokens.vocabulary, Precision: manifestPrecision(n.types.language),
 			ImageNormalization: []bundle.ImageNormalization{{Mean: n.dino.mean, Std: n.dino.std}, {Mean: n.siglip.mean, Std: n.siglip.std}},
 			NormEpsilon:        n.llama.epsilon, RopeTheta: n.llama.ropeTheta, Parameters: n.parameters(),
 		},
@@ -210,6 +214,12 @@ func (o *Options) manifest(c *checkpoint, n *network) (bundle.Manifest, error) {
 	if q := n.llama.quantised; q != nil {
 		m.Model.Precision = q.precision()
 		m.Model.Quantisation = &bundle.Quantisation{BlockSize: q.block, Symmetric: q.symmetric}
+	}
+	if n.types.language != onnx.Float32 {
+		m.Model.Activations = manifestPrecision(n.types.language)
+	}
+	if n.types.vision != onnx.Float32 {
+		m.Model.VisionPrecision = manifestPrecision(n.types.vision)
 	}
 	if m.Name == "" {
 		absolute, err := filepath.Abs(o.Checkpoint)

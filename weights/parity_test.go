@@ -270,7 +270,14 @@ func TestCheckerAcceptsTheGraphs(t *testing.T) {
 	}
 	full := references(t)[0].exportWith(t, func(o *Options) { o.Vocabulary = bundle.FullVocabulary })
 	s := filmed(t, 0)
-	for _, b := range []*bundle.Bundle{full, s.export(t)} {
+	list := []*bundle.Bundle{full, s.export(t)}
+	for _, change := range []func(o *Options){
+		func(o *Options) { o.Precision = precisionFP16 },
+		func(o *Options) { o.Precision, o.Attention = precisionBF16, bundle.Prefix },
+	} {
+		list = append(list, references(t)[1].exportWith(t, change), s.exportWith(t, change))
+	}
+	for _, b := range list {
 		bundles = append(bundles, b)
 		paths = append(paths, b.Path(bundle.StepFile), b.Path(bundle.GraphFile))
 	}

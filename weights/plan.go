@@ -31,7 +31,7 @@ type PlannedTensor struct {
 	// "dead" where no inference reads it and it is left out.
 	Form string
 	// Stored is its shape in the graph, nil where it is dead, StoredType what its values are
-	// there: "F32", "INT8" or "INT4". The bytes of integers include their scales and zero
+	// there: "F32", "F16", "BF16", "INT8" or "INT4". The bytes of integers include their scales and zero
 	// points.
 	Stored     []int64
 	StoredType string
@@ -45,7 +45,7 @@ type PlannedTensor struct {
 func (t *PlannedTensor) Dead() bool { return t.Stored == nil }
 
 var formNames = map[form]string{
-	dead: "dead", asStored: "as stored", transposed: "transposed", patchKernel: "pixels first", headRows: "rows of the head", inBlocks: "in blocks",
+	dead: "dead", asStored: "as stored", exact: "as stored", transposed: "transposed", patchKernel: "pixels first", headRows: "rows of the head", inBlocks: "in blocks",
 }
 
 // MakePlan checks all that Export checks before it reads weights, and writes
@@ -66,7 +66,7 @@ func MakePlan(o Options) (*Plan, error) {
 		}
 		if e.as != dead {
 			_, _, planned.Stored = e.stored(j.network.tokens)
-			planned.StoredType = "F32"
+			planned.StoredType = typeNames[j.network.elem(e)]
 			if e.as == inBlocks {
 				planned.StoredType = strings.ToUpper(string(j.manifest.Model.Precision))
 			}
@@ -98,13 +98,17 @@ func (n *network) parameters() int64 {
 // storeBytes is the size of the weights file.
 func (n *network) storeBytes() int64 {
 	size := int64(0)
-	for _, e := range n.inventory() {
-		for _, t := range n.graphTensors(e) {
-			size = onnx.Align(size) + t.bytes()
-		}
-	}
-	for range 2 {
-		size = onnx.Align(size) + 4*product(n.llama.ropeShape())
+	for _, t := range n.allTensors() {
+		size = onnx.Align(size) + t.bytes()
 	}
 	return size
+}
+
+// allTensors are those of the weights file, in order.
+func (n *network) allTensors() (list []graphTensor) {
+	for _, e := range n.inventory() {
+		list = append(list, n.graphTensors(e)...)
+	}
+	rope := n.llama.ropeShape()
+	return append(list, graphTensor{cosName, onnx.Float32, rope}, graphTensor{sinName, onnx.Float32, rope})
 }

@@ -33,17 +33,19 @@ func (p *proprioProjector) inventory() []entry {
 	return append(linear(proprioPrefix+"fc1", p.dims, p.hidden, true), linear(proprioPrefix+"fc2", p.hidden, p.hidden, true)...)
 }
 
-// build takes [B, dims] and returns [B, 1, hidden].
+// build takes [B, dims], float32, and returns [B, 1, hidden].
 func (p *proprioProjector) build(g *onnx.Graph, x onnx.Value) onnx.Value {
-	x = g.Unsqueeze(x, 1)
+	x = g.Narrow(g.Unsqueeze(x, 1))
 	return linearOp(g, gelu(g, linearOp(g, x, proprioPrefix+"fc1", true)), proprioPrefix+"fc2", true)
 }
 
 // gelu is the exact GELU, in the order of operations that ONNX Runtime
-// recognises and runs as one.
+// recognises and runs as one. It is computed in float32: 1 + erf(x) of a negative x
+// would lose its digits in a half-width type.
 func gelu(g *onnx.Graph, x onnx.Value) onnx.Value {
-	e := g.Add(g.Erf(g.Div(x, g.Float(math.Sqrt2))), g.Float(1))
-	return g.Mul(g.Mul(x, e), g.Float(0.5))
+	x, full := g.Wide(x), g.In(onnx.Float32)
+	e := full.Add(full.Erf(full.Div(x, full.Float(math.Sqrt2))), full.Float(1))
+	return g.Narrow(full.Mul(full.Mul(x, e), full.Float(0.5)))
 }
 
 func inverseRoot(n int) float32 { return float32(1 / math.Sqrt(float64(n))) }

@@ -11,6 +11,8 @@ import (
 // Precisions of Options.
 const (
 	precisionFP32 = "fp32"
+	precisionFP16 = "fp16"
+	precisionBF16 = "bf16"
 	precisionInt8 = "int8"
 	precisionInt4 = "int4"
 )
@@ -64,10 +66,7 @@ type graphTensor struct {
 }
 
 func (t graphTensor) bytes() int64 {
-	if t.elem == onnx.Uint8 {
-		return product(t.dims)
-	}
-	return 4 * product(t.dims)
+	return product(t.dims) * int64(t.elem.Size())
 }
 
 // graphTensors are what an entry becomes in the weights file, in order.
@@ -76,17 +75,17 @@ func (n *network) graphTensors(e entry) []graphTensor {
 	case dead:
 		return nil
 	case inBlocks:
-		return n.llama.quantised.tensors(e)
+		return n.llama.quantised.tensors(e, n.types.language)
 	}
 	_, _, shape := e.stored(n.tokens)
-	return []graphTensor{{e.name, onnx.Float32, shape}}
+	return []graphTensor{{e.name, n.elem(e), shape}}
 }
 
-func (q *quantisation) tensors(e entry) []graphTensor {
+func (q *quantisation) tensors(e entry, scales onnx.Type) []graphTensor {
 	out, blocks := e.shape[0], q.blocks(e.shape[1])
 	list := []graphTensor{
 		{e.name, onnx.Uint8, []int64{out, blocks, int64(q.block * q.bits / 8)}},
-		{e.name + scalesSuffix, onnx.Float32, []int64{out, blocks}},
+		{e.name + scalesSuffix, scales, []int64{out, blocks}},
 	}
 	if !q.symmetric {
 		list = append(list, graphTensor{e.name + zerosSuffix, onnx.Uint8, []int64{out, q.zeroBytes(blocks)}})
@@ -103,25 +102,26 @@ func (q *quantisation) product(g *onnx.Graph, x onnx.Value, name string, in, out
 	return g.MatMulNBits(x, g.Weight(name), g.Weight(name+scalesSuffix), zeros, in, out, q.bits, q.block)
 }
 
-// add quantises a weight and writes it.
-func (q *quantisation) add(store *onnx.Store, e entry, values []float32) error {
-	codes, scales, zeros, err := q.quantise(values, int(e.shape[1]))
+// add quantises a weight and writes it, scales in the given type.
+func (q *quantisation) add(store *onnx.Store, e entry, values []float32, elem onnx.Type) error {
+	codes, scales, zeros, err := q.quantise(values, int(e.shape[1]), elem)
 	if err != nil {
 		return fmt.Errorf("%s: %w", e.name, err)
 	}
-	list := q.tensors(e)
+	list := q.tensors(e, elem)
 	if err := store.AddBytes(list[0].name, list[0].dims, codes); err != nil {
 		return err
 	}
-	if err := store.Add(list[1].name, list[1].dims, scales); err != nil || q.symmetric {
+	if err := store.AddAs(list[1].name, elem, list[1].dims, scales); err != nil || q.symmetric {
 		return err
 	}
 	return store.AddBytes(list[2].name, list[2].dims, zeros)
 }
 
 // quantise turns rows of in values into codes, scales and, unless they are
-// symmetric, zero points, in the layout of onnx.MatMulNBits.
-func (q *quantisation) quantise(values []float32, in int) (codes []byte, scales []float32, zeros []byte, err error) {
+// symmetric, zero points, in the layout of onnx.MatMulNBits. Scales are numbers of
+// the given type, and codes are chosen for those.
+func (q *quantisation) quantise(values []float32, in int, elem onnx.Type) (codes []byte, scales []float32, zeros []byte, err error) {
 	rows, blocks, perBlock := len(values)/in, int(q.blocks(int64(in))), q.block*q.bits/8
 	codes, scales = make([]byte, rows*blocks*perBlock), make([]float32, rows*blocks)
 	zeroBytes := int(q.zeroBytes(int64(blocks)))
@@ -131,7 +131,7 @@ func (q *quantisation) quantise(values []float32, in int) (codes []byte, scales 
 	for r := range rows {
 		for b := range blocks {
 			block := values[r*in+b*q.block : r*in+min((b+1)*q.block, in)]
-			scale, zero, err := q.scale(block)
+			scale, zero, err := q.scale(block, elem)
 			if err != nil {
 				return nil, nil, nil, fmt.Errorf("row %d: %w", r, err)
 			}
@@ -166,7 +166,7 @@ func (q *quantisation) put(packed []byte, i, code int) {
 // lowest code, of which there is one more than on the other side of the middle, so
 // the scale may be negative; otherwise the range from the least to the largest
 // value, 0 included, is divided evenly. A scale of 0 is a block of zeros.
-func (q *quantisation) scale(block []float32) (scale float32, zero int, err error) {
+func (q *quantisation) scale(block []float32, elem onnx.Type) (scale float32, zero int, err error) {
 	low, high := 0.0, 0.0
 	for _, v := range block {
 		x := float64(v)
@@ -181,9 +181,12 @@ func (q *quantisation) scale(block []float32) (scale float32, zero int, err erro
 		if high > -low {
 			furthest = high
 		}
-		return float32(furthest / -float64(levels/2)), levels / 2, nil
+		scale, err = elem.Round(float32(furthest / -float64(levels/2)))
+		return scale, levels / 2, err
 	}
-	scale = float32((high - low) / float64(levels-1))
+	if scale, err = elem.Round(float32((high - low) / float64(levels-1))); err != nil {
+		return 0, 0, err
+	}
 	if scale != 0 {
 		zero = min(max(int(math.RoundToEven(-low/float64(scale))), 0), levels-1)
 	}

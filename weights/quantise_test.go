@@ -32,6 +32,7 @@ func (q quantised) String() string {
 
 func (q quantised) change(o *Options) {
 	o.Precision, o.BlockSize, o.Asymmetric, o.Attention = q.precision, q.block, q.asymmetric, q.attention
+	o.VisionPrecision = precisionFP32 // so that only the integers differ
 }
 
 // mutations are the wrong readings of the integers that must show.
@@ -162,7 +163,7 @@ func TestQuantisedBytes(t *testing.T) {
 		{quantisation{8, 32, true}, eight, []float32{0.0625, -5.0 / 128}, nil},
 		{quantisation{4, 32, false}, own, []float32{1, 1.0 / 3}, []byte{0x08}},
 	} {
-		codes, scales, zeros, err := c.q.quantise(row, len(row))
+		codes, scales, zeros, err := c.q.quantise(row, len(row), onnx.Float32)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,14 +175,14 @@ func TestQuantisedBytes(t *testing.T) {
 	tiny := make([]float32, 64)
 	tiny[40] = math.SmallestNonzeroFloat32
 	for _, q := range []quantisation{{4, 32, true}, {8, 32, false}} {
-		codes, scales, _, err := q.quantise(tiny, len(tiny))
+		codes, scales, _, err := q.quantise(tiny, len(tiny), onnx.Float32)
 		if err != nil || scales[0] != 0 || scales[1] != 0 || len(slices.Compact(codes)) != 1 {
 			t.Errorf("%+v of almost nothing: %v %v", q, scales, err)
 		}
 	}
 	for _, v := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
 		q := quantisation{4, 32, true}
-		if _, _, _, err := q.quantise([]float32{1, 2, 3, float32(v)}, 2); err == nil || !strings.Contains(err.Error(), "row 1: a weight is") {
+		if _, _, _, err := q.quantise([]float32{1, 2, 3, float32(v)}, 2, onnx.Float32); err == nil || !strings.Contains(err.Error(), "row 1: a weight is") {
 			t.Errorf("%g: %v", v, err)
 		}
 	}
@@ -278,9 +279,12 @@ func TestQuantisedExport(t *testing.T) {
 func TestQuantisedExportRefuses(t *testing.T) {
 	s := references(t)[2]
 	for want, change := range map[string]func(o *Options){
-		`precision is "fp16"`: func(o *Options) { o.Precision = "fp16" },
-		"block-size is 48":    func(o *Options) { o.Precision, o.BlockSize = precisionInt4, 48 },
-		"asymmetric is given": func(o *Options) { o.Asymmetric = true },
+		`precision is "fp8"`:           func(o *Options) { o.Precision = "fp8" },
+		"block-size is 48":             func(o *Options) { o.Precision, o.BlockSize = precisionInt4, 48 },
+		"asymmetric is given":          func(o *Options) { o.Asymmetric = true },
+		`vision-precision is "int8"`:   func(o *Options) { o.VisionPrecision = precisionInt8 },
+		`activations is "int8"`:        func(o *Options) { o.Precision, o.Activations = precisionInt4, precisionInt8 },
+		"activations is fp32, but the": func(o *Options) { o.Precision, o.Activations = precisionBF16, precisionFP32 },
 	} {
 		o := s.options(filepath.Join(t.TempDir(), "bundle"))
 		change(&o)

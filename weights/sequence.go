@@ -23,6 +23,7 @@ type network struct {
 	slots        int // L
 	attention    bundle.Attention
 	head         *l1Head // nil: actions are tokens
+	types        numberTypes
 }
 
 func (n *network) inventory() []entry {
@@ -93,27 +94,31 @@ type actionBlock struct {
 // encode computes the sequence from an observation.
 func (n *network) encode(g *onnx.Graph, o observation) *sequence {
 	hidden := int64(n.llama.hidden)
-	embed := g.Weight(embedName)
+	lang, sight := g.In(n.types.language), g.In(n.types.vision)
+	embed := lang.Weight(embedName)
 	prompt := g.Gather(embed, o.promptIDs, 0)
 	stop := g.Gather(embed, g.IntTensor([]int64{1, 1}, []int64{n.tokens.stop}), 0)
 	stop = g.Expand(stop, g.Concat(0, g.ShapeOf(o.promptIDs, 0, 1), g.Ints(1, hidden)))
 
 	var language onnx.Value
 	if n.filmed() {
-		language = n.language(g.Scope("language"), o, prompt, stop)
+		language = sight.Narrow(n.language(g.Scope("language"), o, lang.Wide(prompt), lang.Wide(stop)))
 	}
 	pixels := n.dino.patchPixels(g.Scope("vision"), o.images)
 	vision := g.Concat(-1,
-		n.dino.features(g.Scope("dino"), pixels, language),
-		n.siglip.features(g.Scope("siglip"), pixels, language))
-	vision = n.projector.build(g.Scope("projector"), vision)
+		n.dino.features(sight.Scope("dino"), pixels, language),
+		n.siglip.features(sight.Scope("siglip"), pixels, language))
+	vision = n.projector.build(sight.Scope("projector"), vision)
+	if n.types.vision != n.types.language {
+		vision = lang.Narrow(sight.Wide(vision))
+	}
 	vision = g.Reshape(vision, g.Ints(-1, int64(n.images*n.dino.patches()), hidden))
 
 	bos := g.Slice(prompt, g.Ints(0), g.Ints(1), 1)
 	rest := g.Slice(prompt, g.Ints(1), g.Ints(math.MaxInt64), 1)
 	parts := []onnx.Value{bos, vision}
 	if n.proprio != nil {
-		parts = append(parts, n.proprio.build(g.Scope("proprio"), o.proprio))
+		parts = append(parts, n.proprio.build(lang.Scope("proprio"), o.proprio))
 	}
 
 	s := &sequence{before: g.Concat(1, append(parts, rest)...), stop: stop}
@@ -121,7 +126,7 @@ func (n *network) encode(g *onnx.Graph, o observation) *sequence {
 		n.place(g.Scope("positions"), o, s)
 	} else {
 		n.divide(g.Scope("positions"), o, s)
-		s.block.prefix = n.llama.prefix(g.Scope("prefix"), s.before, s)
+		s.block.prefix = n.llama.prefix(lang.Scope("prefix"), s.before, s)
 	}
 	return s
 }
@@ -135,17 +140,12 @@ func (n *network) divide(g *onnx.Graph, o observation, s *sequence) {
 		b.tokens = n.slots
 	}
 	s.block = b
+	at := g.In(n.types.language)
 	inserted := int64(n.inserted())
 	last := g.Add(g.Unsqueeze(o.promptLength, 1), g.Int(inserted-1))              // [B, 1], its column and position
 	length := g.Squeeze(g.Add(g.ShapeOf(o.promptIDs, 1, 2), g.Ints(inserted)), 0) // S
 	column := g.Range(g.Int(0), length, g.Int(1))                                 // [S]
-	s.cos = g.Unsqueeze(g.Gather(g.Weight(cosName), column, 0), 0, 1)
-	s.sin = g.Unsqueeze(g.Gather(g.Weight(sinName), column, 0), 0, 1)
 	own := counting(g, b.tokens)
-	position := g.Add(last, own) // [B, tokens]
-	b.cos = g.Unsqueeze(g.Gather(g.Weight(cosName), position, 0), 1)
-	b.sin = g.Unsqueeze(g.Gather(g.Weight(sinName), position, 0), 1)
-	b.last = g.GatherND(s.before, g.Unsqueeze(last, 2), 1)
 
 	unseen := g.Unsqueeze(g.GreaterOrEqual(column, last), 1, 2) // [B, 1, 1, S]
 	all := g.Range(g.Int(0), g.Add(length, g.Int(int64(b.tokens))), g.Int(1))
@@ -159,12 +159,22 @@ func (n *network) divide(g *onnx.Graph, o observation, s *sequence) {
 		return g.Where(unseen, g.Float(float32(math.Inf(-1))), g.Float(0))
 	}
 	s.bias, b.bias = hide(unseen), hide(blockUnseen)
+
+	// After the last use of a scalar: where a graph is cut (onnx.Graph.Cut), before a
+	// weight, only tensors with dimensions can be handed on.
+	position := g.Add(last, own) // [B, tokens]
+	s.cos = at.Narrow(g.Unsqueeze(g.Gather(g.Weight(cosName), column, 0), 0, 1))
+	s.sin = at.Narrow(g.Unsqueeze(g.Gather(g.Weight(sinName), column, 0), 0, 1))
+	b.cos = at.Narrow(g.Unsqueeze(g.Gather(g.Weight(cosName), position, 0), 1))
+	b.sin = at.Narrow(g.Unsqueeze(g.Gather(g.Weight(sinName), position, 0), 1))
+	b.last = g.GatherND(s.before, g.Unsqueeze(last, 2), 1)
 }
 
 // place computes what depends on the prompts' lengths: pads are no columns of
 // the attention and take no positions, so a padded prompt gives the logits of
 // the same prompt without pads.
 func (n *network) place(g *onnx.Graph, o observation, s *sequence) {
+	at := g.In(n.types.language)
 	inserted, slots := int64(n.inserted()), int64(n.slots)
 	length := g.Unsqueeze(o.promptLength, 1)                                // [B, 1]
 	first := g.Add(g.ShapeOf(o.promptIDs, 1, 2), g.Ints(inserted))          // [1], the column of slot 0
@@ -175,8 +185,8 @@ func (n *network) place(g *onnx.Graph, o observation, s *sequence) {
 	pad := g.And(inPrompt, g.GreaterOrEqual(column, end))                   // [B, S]
 	position := g.Where(inPrompt, column, g.Sub(column, g.Sub(first, end))) // [B, S]
 	s.bias = g.Unsqueeze(g.Where(pad, g.Float(float32(math.Inf(-1))), g.Float(0)), 1, 2)
-	s.cos = g.Unsqueeze(g.Gather(g.Weight(cosName), position, 0), 1)
-	s.sin = g.Unsqueeze(g.Gather(g.Weight(sinName), position, 0), 1)
+	s.cos = at.Narrow(g.Unsqueeze(g.Gather(g.Weight(cosName), position, 0), 1))
+	s.sin = at.Narrow(g.Unsqueeze(g.Gather(g.Weight(sinName), position, 0), 1))
 
 	following := make([]int64, slots-1)
 	for i := range following {
@@ -191,9 +201,9 @@ func (n *network) place(g *onnx.Graph, o observation, s *sequence) {
 	}
 	rows := g.Concat(1, parts...) // [B, L]
 	s.rows = g.Unsqueeze(rows, 2)
-	at := g.GatherElements(position, rows, 1)
-	s.rowCos = g.Unsqueeze(g.Gather(g.Weight(cosName), at, 0), 1)
-	s.rowSin = g.Unsqueeze(g.Gather(g.Weight(sinName), at, 0), 1)
+	rowPosition := g.GatherElements(position, rows, 1)
+	s.rowCos = at.Narrow(g.Unsqueeze(g.Gather(g.Weight(cosName), rowPosition, 0), 1))
+	s.rowSin = at.Narrow(g.Unsqueeze(g.Gather(g.Weight(sinName), rowPosition, 0), 1))
 }
 
 // logits returns float32 [B, L, K] for tokens [B, L], bins or -1 where masked,
@@ -217,20 +227,22 @@ func (n *network) allLogits(g *onnx.Graph, s *sequence, tokens onnx.Value) onnx.
 	if n.attention != bundle.Bidirectional {
 		return n.blockLogits(g, s, ids)
 	}
-	slots := g.Gather(g.Weight(embedName), ids, 0)
-	return n.llama.logits(g.Scope("llama"), g.Concat(1, s.before, slots, s.stop), s)
+	at := g.In(n.types.language)
+	slots := g.Gather(at.Weight(embedName), ids, 0)
+	return n.llama.logits(at.Scope("llama"), g.Concat(1, s.before, slots, s.stop), s)
 }
 
 func (n *network) blockLogits(g *onnx.Graph, s *sequence, ids onnx.Value) onnx.Value {
+	at := g.In(n.types.language)
 	parts := []onnx.Value{s.block.last}
 	if n.attention == bundle.Causal {
 		ids = g.Slice(ids, g.Ints(0), g.Ints(int64(n.slots-1)), 1)
 	}
 	if n.slots > 1 || n.attention != bundle.Causal {
-		parts = append(parts, g.Gather(g.Weight(embedName), ids, 0))
+		parts = append(parts, g.Gather(at.Weight(embedName), ids, 0))
 	}
 	if n.attention != bundle.Causal {
 		parts = append(parts, s.stop)
 	}
-	return n.llama.block(g.Scope("llama"), g.Concat(1, parts...), s.block, n.slots)
+	return n.llama.block(at.Scope("llama"), g.Concat(1, parts...), s.block, n.slots)
 }

@@ -99,10 +99,11 @@ func (v *vit) patchPixels(g *onnx.Graph, images onnx.Value) onnx.Value {
 	return g.Div(x, g.Float(255))
 }
 
-// features turns the pixels of patchPixels into [B*N, patches, dim]. language is
+// features turns the pixels of patchPixels into [B*N, patches, dim] of g's type. language is
 // read only with FiLM.
 func (v *vit) features(g *onnx.Graph, pixels, language onnx.Value) onnx.Value {
-	x := g.Div(g.Sub(pixels, v.perPixel(g, v.mean)), v.perPixel(g, v.std))
+	full := g.In(onnx.Float32)
+	x := g.Narrow(full.Div(full.Sub(pixels, v.perPixel(full, v.mean)), v.perPixel(full, v.std)))
 	x = linearOp(g, x, v.prefix+"patch_embed.proj", true)
 	// The position of the class token is folded into it; only patches have one.
 	x = g.Add(x, g.Weight(v.prefix+"pos_embed"))
@@ -149,7 +150,7 @@ func (v *vit) perPixel(g *onnx.Graph, channels [3]float32) onnx.Value {
 }
 
 func (v *vit) block(g *onnx.Graph, x, language onnx.Value, p string) onnx.Value {
-	a := g.LayerNormalization(x, g.Weight(p+"norm1.weight"), g.Weight(p+"norm1.bias"), vitEpsilon)
+	a := normOp(g, x, p+"norm1", vitEpsilon)
 	a = v.attention(g.Scope("attention"), a, p+"attn.")
 	if v.layerScale {
 		a = g.Mul(a, g.Weight(p+"ls1.scale_factor"))
@@ -158,7 +159,7 @@ func (v *vit) block(g *onnx.Graph, x, language onnx.Value, p string) onnx.Value 
 	if v.language > 0 {
 		x = film(g.Scope("film"), x, language, p)
 	}
-	m := g.LayerNormalization(x, g.Weight(p+"norm2.weight"), g.Weight(p+"norm2.bias"), vitEpsilon)
+	m := normOp(g, x, p+"norm2", vitEpsilon)
 	m = linearOp(g, m, p+"mlp.fc1", true)
 	m = linearOp(g, gelu(g, m), p+"mlp.fc2", true)
 	if v.layerScale {
@@ -179,16 +180,24 @@ func (v *vit) attention(g *onnx.Graph, x onnx.Value, p string) onnx.Value {
 	return linearOp(g, attend(g, part[0], part[1], part[2], onnx.Value{}, v.heads, size), p+"proj", true)
 }
 
-// attend is softmax attention over [B, heads, tokens, size]; bias is added to
-// the scores where it is given. It returns [B, tokens, heads*size].
+// attend is attention over [B, heads, tokens, size], its softmax in float32; bias,
+// float32, is added to the scores where it is given. It returns
+// [B, tokens, heads*size].
 func attend(g *onnx.Graph, q, k, v, bias onnx.Value, heads, size int) onnx.Value {
 	q = g.Mul(q, g.Float(inverseRoot(size)))
-	scores := g.MatMul(q, g.Transpose(k, 0, 1, 3, 2))
+	full := g.In(onnx.Float32)
+	scores := g.Wide(g.MatMul(q, g.Transpose(k, 0, 1, 3, 2)))
 	if bias != (onnx.Value{}) {
-		scores = g.Add(scores, bias)
+		scores = full.Add(scores, bias)
 	}
-	mixed := g.Transpose(g.MatMul(g.Softmax(scores, -1), v), 0, 2, 1, 3)
+	mixed := g.Transpose(g.MatMul(g.Narrow(full.Softmax(scores, -1)), v), 0, 2, 1, 3)
 	return g.Reshape(mixed, g.Ints(0, 0, int64(heads*size)))
+}
+
+// normOp is a LayerNorm, computed in float32.
+func normOp(g *onnx.Graph, x onnx.Value, name string, epsilon float32) onnx.Value {
+	full := g.In(onnx.Float32)
+	return g.Narrow(full.LayerNormalization(g.Wide(x), full.Weight(name+".weight"), full.Weight(name+".bias"), epsilon))
 }
 
 // linearOp is y = x W + b.

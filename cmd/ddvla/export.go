@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,7 +36,10 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	attention := flags.String("attention", "", "which tokens see which: `kind` bidirectional, prefix or causal, as the model was trained (default what config.json says, or bidirectional)")
 	vocabulary := flags.String("vocabulary", string(o.Vocabulary), "what probabilities are taken over: `action or full`, the bins or all words too, as the released code does")
 	flags.StringVar(&o.Head, "head", "", "what chunks come out of: `tokens or l1`, the language model or its action_head--STEP_checkpoint.pt (default l1 where there is one)")
-	flags.StringVar(&o.Precision, "precision", o.Precision, "how the language model's linear layers are stored: `fp32, int8 or int4`; all else is fp32")
+	flags.StringVar(&o.Precision, "precision", o.Precision, "`type` of the weights and of what is computed: fp32, fp16 or bf16 (normalisations, softmax and lm_head stay fp32); int8 or int4 for the language model's linear layers")
+	flags.StringVar(&o.VisionPrecision, "vision-precision", "", "`type` of the vision towers and the projector: fp32, fp16 or bf16 (default that of --precision, or fp16 with int8 and int4)")
+	flags.StringVar(&o.Activations, "activations", "", "`type` in which a language model with int8 or int4 weights computes: fp32, fp16 or bf16 (default fp32)")
+	observations := flags.String("observations", "", "JSON `file` to measure the damage of the precision on, [{\"images\": [\"head.jpg\", ...], \"instruction\": \"...\", \"state\": [...]}, ...] (default made ones)")
 	flags.IntVar(&o.BlockSize, "block-size", o.BlockSize, "`weights` that share a scale with int8 and int4: 32, 64 or 128")
 	flags.BoolVar(&o.Asymmetric, "asymmetric", false, "give each block of int8 or int4 weights a zero point of its own")
 	flags.IntVar(&o.Unroll, "unroll", 0, "lay out so many decoding `rounds` one after the other, for runtimes that take no Loop, If or float64, such as TensorRT; no run can have more (default a Loop)")
@@ -52,6 +56,12 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	o.Attention = bundle.Attention(*attention)
 	o.Vocabulary = bundle.Vocabulary(*vocabulary)
 	o.Normalization = bundle.Normalization(*normalization)
+	if *observations != "" {
+		var err error
+		if o.Observations, err = weights.ReadObservations(*observations); err != nil {
+			return fmt.Errorf("export: observations: %w", err)
+		}
+	}
 	if *plan {
 		p, err := weights.MakePlan(o)
 		if err != nil {
@@ -80,14 +90,18 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	return printDamage(stdout, m)
 }
 
-// printDamage tells what quantisation did, where that was measured.
+// printDamage tells what the precision did, where that was measured.
 func printDamage(w io.Writer, m *bundle.Manifest) error {
 	d := m.Damage
 	if d == nil {
 		return nil
 	}
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(out, "\ndamage of %s against float32, one pass each of %d made observations\n", m.Model.Precision, d.Observations)
+	whose := "made"
+	if d.Given {
+		whose = "given"
+	}
+	fmt.Fprintf(out, "\ndamage of %s against float32, one pass each of %d %s observations\n", precision(&m.Model), d.Observations, whose)
 	name := "normalised actions"
 	if m.Model.Head != bundle.L1Head {
 		name = "logits"
@@ -96,6 +110,9 @@ func printDamage(w io.Writer, m *bundle.Manifest) error {
 	fmt.Fprintf(out, "%s\tlargest difference %.4g, mean %.4g\n", name, d.OutputLargest, d.OutputMean)
 	for _, a := range d.Actions {
 		fmt.Fprintf(out, "%s\tlargest difference %.4g %s\n", a.Name, a.Largest, a.Unit)
+	}
+	if d.Largest != nil {
+		fmt.Fprintf(out, "float16\tlargest number %.4g of 65504, in %s\n", d.Largest.Value, d.Largest.Node)
 	}
 	return out.Flush()
 }
@@ -163,15 +180,19 @@ func unrolled(m *bundle.Model) string {
 
 // precision says how the weights are stored.
 func precision(m *bundle.Model) string {
+	activations, vision := cmp.Or(m.Activations, bundle.Float32), cmp.Or(m.VisionPrecision, bundle.Float32)
 	q := m.Quantisation
 	if q == nil {
+		if vision != m.Precision {
+			return fmt.Sprintf("%s (vision %s)", m.Precision, vision)
+		}
 		return string(m.Precision)
 	}
 	symmetry := "asymmetric"
 	if q.Symmetric {
 		symmetry = "symmetric"
 	}
-	return fmt.Sprintf("%s in %s blocks of %d (linear layers of the language model; else float32)", m.Precision, symmetry, q.BlockSize)
+	return fmt.Sprintf("%s in %s blocks of %d (linear layers of the language model; its other weights %s, vision %s)", m.Precision, symmetry, q.BlockSize, activations, vision)
 }
 
 // size is a number of bytes for people, in powers of ten.

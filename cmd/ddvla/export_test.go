@@ -71,7 +71,7 @@ func TestPlanAndInspectTellTheQuantisation(t *testing.T) {
 		// 128 rows of 2 blocks: 32 bytes and a scale each, a byte of zero points.
 		"layers.0.self_attn.q_proj.weight BF16 [128 128] in blocks INT4 [128 128] 9344",
 		"lm_head.weight BF16 [1088 128] rows of the head F32 [128 256] 131072",
-		"as int4 in asymmetric blocks of 64 (linear layers of the language model; else float32); ",
+		"as int4 in asymmetric blocks of 64 (linear layers of the language model; its other weights float32, vision float16); ",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, stdout.String())
@@ -96,7 +96,7 @@ func TestPlanAndInspectTellTheQuantisation(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"damage of int4 against float32, one pass each of 8 made observations tokens ", " % of 1344 equal logits largest difference ", " rad left_gripper largest difference ",
+		"vision float16) against float32, one pass each of 8 made observations tokens ", " % of 1344 equal logits largest difference ", " rad left_gripper largest difference ", " float16 largest number ",
 	} {
 		if !strings.Contains(exported, want) || !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s\nor\n%s", want, exported, text)

@@ -39,16 +39,20 @@ type Manifest struct {
 	Proprio *Proprio `json:"proprio,omitempty"` // nil: the model takes none
 	Decode  Decode   `json:"decode"`
 	Source  Source   `json:"source"`
-	// Damage is what quantisation did, nil where it was not measured.
+	// Damage is what the precision did, nil where it was not measured.
 	Damage *Damage `json:"damage,omitempty"`
 }
 
-// Damage compares a quantised network with the same one in float32, on made
-// observations. The numbers are those of the machine that exported.
+// Damage compares the network with the same one in float32. Both are computed in
+// float32, every result rounded to the type it has in the bundle. The numbers are
+// those of the machine that exported.
 type Damage struct {
-	// Observations is how many were made, from one seed: random pictures, proprio
-	// and half of the tokens, and plain instructions.
+	// Observations is how many there were. Made ones are the same in each export: random
+	// pictures and proprio, plain instructions. Half of the tokens are known in
+	// every second row.
 	Observations int `json:"observations"`
+	// Given is set where the observations were not made.
+	Given bool `json:"given,omitempty"`
 	// Tokens counts the masked positions that were predicted, TokensEqual is the share
 	// of them with the same most probable bin; 0 with an L1 head.
 	Tokens      int     `json:"tokens,omitempty"`
@@ -60,6 +64,15 @@ type Damage struct {
 	// Actions has the largest difference of each column of the chunks that one pass
 	// predicts.
 	Actions []ActionDamage `json:"actions"`
+	// Largest is the largest number, in float32, that the bundle holds in float16, which ends
+	// at 65504; nil where it holds none.
+	Largest *LargestNumber `json:"largest,omitempty"`
+}
+
+// LargestNumber is a magnitude and the node of the graph whose result it is.
+type LargestNumber struct {
+	Node  string  `json:"node"`
+	Value float64 `json:"value"`
 }
 
 // ActionDamage is of one column of a chunk, in its unit.
@@ -92,9 +105,13 @@ type Model struct {
 	// that many rows; a run may ask for fewer (decode.Inputs.Padded). 0: they are in a
 	// Loop, as many as a run asks for.
 	Unrolled int `json:"unrolled,omitempty"`
-	// Precision of the language model's linear layers; all other weights are
-	// float32, and so is what is computed.
+	// Precision of the language model's linear layers.
 	Precision Precision `json:"precision"`
+	// Activations is the type in which the language model computes and its other
+	// weights are stored, VisionPrecision that of the vision towers and the projector;
+	// empty is float32. Normalisations, softmaxes and the head are always float32.
+	Activations     Precision `json:"activations,omitempty"`
+	VisionPrecision Precision `json:"vision_precision,omitempty"`
 	// Quantisation says how integer weights are stored; nil with float32.
 	Quantisation *Quantisation `json:"quantisation,omitempty"`
 	// ImageNormalization is what the graph applies to pixels in 0..1 for each
@@ -113,9 +130,11 @@ type Precision string
 
 // Precisions.
 const (
-	Float32 Precision = "float32"
-	Int8    Precision = "int8"
-	Int4    Precision = "int4"
+	Float32  Precision = "float32"
+	Float16  Precision = "float16"
+	BFloat16 Precision = "bfloat16"
+	Int8     Precision = "int8"
+	Int4     Precision = "int4"
 )
 
 // Quantisation is of rows of a matrix [out, in], in blocks along in: an integer
@@ -336,6 +355,11 @@ type Source struct {
 	Files map[string]string `json:"files"`
 	// Options are the exporter's arguments that changed the result.
 	Options map[string]string `json:"options,omitempty"`
+}
+
+// HasBFloat16 reports whether some of the network computes in bfloat16.
+func (m Model) HasBFloat16() bool {
+	return m.Precision == BFloat16 || m.Activations == BFloat16 || m.VisionPrecision == BFloat16
 }
 
 // Tokens returns L, the tokens of a chunk: its rows times its dimensions.

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"regexp"
@@ -85,10 +86,23 @@ func (m *Manifest) validateModel() error {
 	if d.Unrolled > 0 && d.Head == L1Head {
 		return field("model.unrolled", "is %d, but model.head is l1, which decodes nothing in rounds", d.Unrolled)
 	}
+	for _, v := range []struct {
+		name string
+		p    Precision
+	}{{"activations", d.Activations}, {"vision_precision", d.VisionPrecision}} {
+		switch v.p {
+		case "", Float32, Float16, BFloat16:
+		default:
+			return field("model."+v.name, "is %q, must be absent, float32, float16 or bfloat16", v.p)
+		}
+	}
 	switch d.Precision {
-	case Float32:
+	case Float32, Float16, BFloat16:
 		if d.Quantisation != nil {
-			return field("model.quantisation", "is given, but model.precision is float32")
+			return field("model.quantisation", "is given, but model.precision is %s", d.Precision)
+		}
+		if activations := cmp.Or(d.Activations, Float32); activations != d.Precision {
+			return field("model.activations", "is %s, but model.precision is %s", activations, d.Precision)
 		}
 	case Int8, Int4:
 		if d.Quantisation == nil {
@@ -98,7 +112,7 @@ func (m *Manifest) validateModel() error {
 			return field("model.quantisation.block_size", "is %d, must be 32, 64 or 128", n)
 		}
 	default:
-		return field("model.precision", "is %q, must be float32, int8 or int4", d.Precision)
+		return field("model.precision", "is %q, must be float32, float16, bfloat16, int8 or int4", d.Precision)
 	}
 	switch d.Vocabulary {
 	case ActionVocabulary, FullVocabulary:

@@ -49,6 +49,9 @@ func (r *Runtime) Fused(b *bundle.Bundle) (*Fused, error) {
 	if b.Manifest.Model.Head != bundle.TokensHead {
 		return nil, fmt.Errorf("bundle %s: %w: a policy with head %s has no tokens to decode; load it with Values", b.Dir, ErrGraph, b.Manifest.Model.Head)
 	}
+	if err := r.checkPrecision(b); err != nil {
+		return nil, err
+	}
 	wantIn, wantOut := fusedPorts(&b.Manifest)
 	in, out, err := checkGraph(b, bundle.GraphFile, wantIn, wantOut)
 	if err != nil {
@@ -201,13 +204,7 @@ func (o *Observation) fill(s *slot, name string, m *bundle.Manifest, batch int) 
 		}
 		return fill(s, o.PromptIDs, b, int64(p))
 	case "prompt_length":
-		lengths, p := o.PromptLength, int64(len(o.PromptIDs)/batch)
-		if lengths == nil {
-			lengths = make([]int64, batch)
-			for i := range lengths {
-				lengths[i] = p
-			}
-		}
+		lengths, p := o.lengths(batch), int64(len(o.PromptIDs)/batch)
 		if len(lengths) != batch {
 			return fmt.Errorf("onnxruntime: input prompt_length has %d values, want one for each of %d rows", len(lengths), batch)
 		}

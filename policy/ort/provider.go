@@ -6,10 +6,21 @@ import (
 	"strconv"
 
 	onnxruntime "github.com/yalue/onnxruntime_go"
+
+	"github.com/ddvla/ddvla/policy/bundle"
 )
 
 // ErrProvider says that the execution provider asked for cannot be had.
 var ErrProvider = errors.New("execution provider cannot be used")
+
+// checkPrecision refuses a network that the provider has no kernels for.
+func (r *Runtime) checkPrecision(b *bundle.Bundle) error {
+	if r.config.Provider == CPU && b.Manifest.Model.HasBFloat16() {
+		return fmt.Errorf("bundle %s: %w: it computes in bfloat16, for which ONNX Runtime's CPU provider has no kernels; set runtime.provider to cuda, or export with --precision fp32, int8 or int4",
+			b.Dir, ErrProvider)
+	}
+	return nil
+}
 
 // appendProvider adds the configured provider. TensorRT leaves what it cannot
 // do to CUDA, which is therefore appended too.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"runtime"
 
 	onnxruntime "github.com/yalue/onnxruntime_go"
@@ -61,6 +62,15 @@ func (s *session) dropOutputs() error {
 // execute runs the graph on the slots; when ctx ends first, the graph is
 // terminated at its next node and ctx's error returned. Outputs are made anew.
 func (s *session) execute(ctx context.Context) error {
+	values := make([]onnxruntime.Value, len(s.inputs))
+	for i := range s.inputs {
+		values[i] = s.inputs[i].value
+	}
+	return s.executeOn(ctx, values)
+}
+
+// executeOn is execute on other values than the slots'.
+func (s *session) executeOn(ctx context.Context, values []onnxruntime.Value) error {
 	if s.handle == nil {
 		return fmt.Errorf("onnxruntime: %s is closed", s.name)
 	}
@@ -69,10 +79,6 @@ func (s *session) execute(ctx context.Context) error {
 	}
 	if err := s.dropOutputs(); err != nil {
 		return fmt.Errorf("onnxruntime: %s: %w", s.name, err)
-	}
-	values := make([]onnxruntime.Value, len(s.inputs))
-	for i := range s.inputs {
-		values[i] = s.inputs[i].value
 	}
 	terminated := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() { terminated <- s.run.Terminate() })
@@ -84,6 +90,12 @@ func (s *session) execute(ctx context.Context) error {
 		}
 	}
 	if err != nil {
+		// An output that the binding could not make is a nil pointer in an interface.
+		for i, v := range s.outputs {
+			if v != nil && reflect.ValueOf(v).IsNil() {
+				s.outputs[i] = nil
+			}
+		}
 		return fmt.Errorf("onnxruntime: %s: %w", s.name, err)
 	}
 	return nil

@@ -21,6 +21,9 @@ func (r *Runtime) Step(b *bundle.Bundle) (*Step, error) {
 	if _, ok := b.Manifest.Files[bundle.StepFile]; !ok {
 		return nil, fmt.Errorf("bundle %s: it has no %s, which only policies of tokens have; export it with one", b.Dir, bundle.StepFile)
 	}
+	if err := r.checkPrecision(b); err != nil {
+		return nil, err
+	}
 	wantIn, wantOut := stepPorts(&b.Manifest)
 	in, out, err := checkGraph(b, bundle.StepFile, wantIn, wantOut)
 	if err != nil {

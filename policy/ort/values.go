@@ -20,6 +20,9 @@ type Values struct {
 
 // Values loads the bundle's graph, as Fused does that of a policy of tokens.
 func (r *Runtime) Values(b *bundle.Bundle) (*Values, error) {
+	if err := r.checkPrecision(b); err != nil {
+		return nil, err
+	}
 	want := []port{{name: "values", elem: pb.TensorProto_FLOAT, dims: []int64{free, int64(b.Manifest.Action.Tokens())}}}
 	in, out, err := checkGraph(b, bundle.GraphFile, observationPorts(&b.Manifest), want)
 	if err != nil {

@@ -8,12 +8,25 @@ import (
 	pb "github.com/advancedclimatesystems/gonnx/onnx"
 )
 
-// Float returns a scalar (rank 0) constant.
-func (g *Graph) Float(v float32) Value { return g.constant(Float32, nil, floatBytes([]float32{v})) }
+// Float returns a scalar (rank 0) constant of the graph's type.
+func (g *Graph) Float(v float32) Value { return g.floats(nil, []float32{v}) }
 
-// Floats returns a vector constant.
-func (g *Graph) Floats(v ...float32) Value {
-	return g.constant(Float32, []int64{int64(len(v))}, floatBytes(v))
+// Floats returns a vector constant of the graph's type.
+func (g *Graph) Floats(v ...float32) Value { return g.floats([]int64{int64(len(v))}, v) }
+
+func (g *Graph) floats(dims []int64, v []float32) Value {
+	if !g.half() || g.scope.model.arithmetic == Exact {
+		return g.constant(Float32, dims, floatBytes(v))
+	}
+	raw, err := floatsIn(nil, g.float, v)
+	if err != nil {
+		g.fail("a constant: %v", err)
+	}
+	c := g.constant(g.float, dims, raw)
+	if g.held() == Float32 {
+		return g.Cast(c, Float32)
+	}
+	return c
 }
 
 // Int returns an int64 scalar (rank 0) constant.
@@ -33,11 +46,11 @@ func (g *Graph) Bool(v bool) Value {
 	return g.constant(Bool, nil, raw)
 }
 
-// FloatTensor returns a constant of the given shape, row-major, kept in the
-// model file itself. Large tensors belong into the Store.
+// FloatTensor returns a constant of the graph's type and the given shape,
+// row-major, kept in the model file itself. Large tensors belong into the Store.
 func (g *Graph) FloatTensor(dims []int64, v []float32) Value {
 	g.count(dims, len(v))
-	return g.constant(Float32, dims, floatBytes(v))
+	return g.floats(dims, v)
 }
 
 // IntTensor is FloatTensor for int64.
@@ -46,13 +59,27 @@ func (g *Graph) IntTensor(dims []int64, v []int64) Value {
 	return g.constant(Int64, dims, intBytes(v))
 }
 
-// Weight returns the tensor that was added to the Store under this name.
+// Weight returns the tensor that was added to the Store under this name; floating
+// point in the graph's type.
 func (g *Graph) Weight(name string) Value {
+	v := g.stored(name)
+	if store := g.scope.model.store; store != nil {
+		switch t := store.tensors[name].elem; t {
+		case Float32, Float16, BFloat16:
+			if t != g.held() {
+				return g.Cast(v, g.held())
+			}
+		}
+	}
+	return v
+}
+
+func (g *Graph) stored(name string) Value {
 	m := g.scope.model
 	if v, ok := m.weights[name]; ok {
 		return v
 	}
-	root := &Graph{scope: m.root}
+	root := &Graph{scope: m.root, float: Float32}
 	v := root.named(name)
 	m.weights[name] = v
 	if m.store == nil {
@@ -76,7 +103,7 @@ func (g *Graph) constant(t Type, dims []int64, raw []byte) Value {
 	if v, ok := m.consts[key]; ok {
 		return v
 	}
-	root := &Graph{scope: m.root}
+	root := &Graph{scope: m.root, float: Float32}
 	v := root.fresh("const")
 	m.consts[key] = v
 	m.root.proto.Initializer = append(m.root.proto.Initializer,
@@ -103,11 +130,24 @@ func elements(dims []int64) (int64, bool) {
 }
 
 func floatBytes(v []float32) []byte {
-	raw := make([]byte, 0, 4*len(v))
-	for _, x := range v {
-		raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(x))
-	}
+	raw, _ := floatsIn(nil, Float32, v) // every one fits
 	return raw
+}
+
+// floatsIn appends values in a floating-point type, little-endian.
+func floatsIn(raw []byte, t Type, v []float32) ([]byte, error) {
+	for _, x := range v {
+		if t == Float32 {
+			raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(x))
+			continue
+		}
+		h, err := half(t, x)
+		if err != nil {
+			return nil, err
+		}
+		raw = binary.LittleEndian.AppendUint16(raw, h)
+	}
+	return raw, nil
 }
 
 func intBytes(v []int64) []byte {

@@ -20,11 +20,13 @@ type Type int32
 
 // Element types.
 const (
-	Float32 = Type(pb.TensorProto_FLOAT)
-	Uint8   = Type(pb.TensorProto_UINT8)
-	Int32   = Type(pb.TensorProto_INT32)
-	Int64   = Type(pb.TensorProto_INT64)
-	Bool    = Type(pb.TensorProto_BOOL)
+	Float32  = Type(pb.TensorProto_FLOAT)
+	Float16  = Type(pb.TensorProto_FLOAT16)
+	BFloat16 = Type(pb.TensorProto_BFLOAT16)
+	Uint8    = Type(pb.TensorProto_UINT8)
+	Int32    = Type(pb.TensorProto_INT32)
+	Int64    = Type(pb.TensorProto_INT64)
+	Bool     = Type(pb.TensorProto_BOOL)
 )
 
 // Value is the result of an operator, a graph input, a constant or a weight. The
@@ -56,6 +58,7 @@ func Symbol(name string) Dim { return Dim{symbol: name} }
 type Graph struct {
 	scope  *scope
 	prefix string
+	float  Type // that it computes in
 }
 
 // scope is the state of one GraphProto.
@@ -75,6 +78,10 @@ type model struct {
 	weights  map[string]Value
 	contrib  bool // it has operators of ONNX Runtime's own
 	err      error
+
+	arithmetic Arithmetic
+	watched    []Watched
+	largest    []Value // of each watched one, [1]
 }
 
 // New starts a main graph whose weights lie in store, which several models may
@@ -85,20 +92,20 @@ func New(name string, store *Store) *Graph {
 		consts: map[string]Value{}, weights: map[string]Value{},
 	}
 	m.root = &scope{model: m, proto: &pb.GraphProto{Name: name}}
-	return &Graph{scope: m.root}
+	return &Graph{scope: m.root, float: Float32}
 }
 
 // Scope returns the same graph with part put before the names of what is added
 // through it, so that a reader of the model (and a profile) sees where a node
 // comes from.
 func (g *Graph) Scope(part string) *Graph {
-	return &Graph{scope: g.scope, prefix: g.prefix + part + "/"}
+	return &Graph{scope: g.scope, prefix: g.prefix + part + "/", float: g.float}
 }
 
 // Body starts a subgraph for Loop or If.
 func (g *Graph) Body(name string) *Graph {
 	s := &scope{model: g.scope.model, parent: g.scope, proto: &pb.GraphProto{Name: g.prefix + name}}
-	return &Graph{scope: s, prefix: g.prefix + name + "/"}
+	return &Graph{scope: s, prefix: g.prefix + name + "/", float: g.float}
 }
 
 // Input adds a graph input. Inputs of the main graph keep their name, those of
@@ -141,6 +148,9 @@ func (g *Graph) Multi(op string, outputs int, inputs []Value, attrs ...Attr) []V
 		out[i] = g.fresh(op)
 	}
 	g.add(op, inputs, out, attrs)
+	if computes(op) {
+		out[0] = g.result(out[0])
+	}
 	return out
 }
 

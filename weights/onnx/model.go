@@ -26,16 +26,7 @@ func (g *Graph) Marshal(producer string) ([]byte, error) {
 	if g.scope != m.root {
 		return nil, fmt.Errorf("onnx: %q is the body of another graph", g.scope.proto.Name)
 	}
-	opsets := []*pb.OperatorSetIdProto{{Version: opset}}
-	if m.contrib {
-		opsets = append(opsets, &pb.OperatorSetIdProto{Domain: contribDomain, Version: 1})
-	}
-	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(&pb.ModelProto{
-		IrVersion:    irVersion,
-		ProducerName: producer,
-		Graph:        m.root.proto,
-		OpsetImport:  opsets,
-	})
+	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(m.proto(producer, m.root.proto))
 	if err != nil {
 		return nil, fmt.Errorf("onnx: graph %q: %w", m.root.proto.Name, err)
 	}
@@ -44,4 +35,12 @@ func (g *Graph) Marshal(producer string) ([]byte, error) {
 			m.root.proto.Name, len(raw), maxModel)
 	}
 	return raw, nil
+}
+
+func (m *model) proto(producer string, graph *pb.GraphProto) *pb.ModelProto {
+	opsets := []*pb.OperatorSetIdProto{{Version: opset}}
+	if m.contrib {
+		opsets = append(opsets, &pb.OperatorSetIdProto{Domain: contribDomain, Version: 1})
+	}
+	return &pb.ModelProto{IrVersion: irVersion, ProducerName: producer, Graph: graph, OpsetImport: opsets}
 }

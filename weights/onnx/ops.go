@@ -49,7 +49,7 @@ func (g *Graph) MatMul(a, b Value) Value { return g.Op("MatMul", []Value{a, b}) 
 // MatMulNBits is a [.., k] times the transpose of a matrix [n, k] whose rows are
 // quantised in blocks: (code - zero point) * scale (ONNX Runtime,
 // docs/ContribOperators.md). b is uint8 [n, blocks, block*bits/8], the first code
-// in the low bits; scales float32 [n, blocks]; zeroPoints uint8 [n,
+// in the low bits; scales [n, blocks] of a's type; zeroPoints uint8 [n,
 // ceil(blocks*bits/8)], packed as b is, or the zero Value for half the range. bits is 4
 // or 8. The product is computed in float32: activations are not quantised.
 func (g *Graph) MatMulNBits(a, b, scales, zeroPoints Value, k, n, bits, block int) Value {
@@ -64,7 +64,7 @@ func (g *Graph) MatMulNBits(a, b, scales, zeroPoints Value, k, n, bits, block in
 	})
 	node.Domain = contribDomain
 	g.scope.model.contrib = true
-	return out
+	return g.result(out)
 }
 
 // Softmax along one axis.

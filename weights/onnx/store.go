@@ -1,10 +1,8 @@
 package onnx
 
 import (
-	"encoding/binary"
 	"fmt"
 	"io"
-	"math"
 	"strconv"
 
 	pb "github.com/advancedclimatesystems/gonnx/onnx"
@@ -42,17 +40,24 @@ func NewStore(location string, w io.Writer) *Store {
 
 // Add writes a row-major float32 tensor under a name that is not used yet.
 func (s *Store) Add(name string, dims []int64, values []float32) error {
-	t, err := s.begin(name, Float32, dims, len(values), 4)
+	return s.AddAs(name, Float32, dims, values)
+}
+
+// AddAs is Add for a tensor of elem, Float32, Float16 or BFloat16. Values are rounded
+// to the nearest; one that float16 cannot hold is an error.
+func (s *Store) AddAs(name string, elem Type, dims []int64, values []float32) error {
+	size := elem.Size()
+	t, err := s.begin(name, elem, dims, len(values))
 	if err != nil {
 		return err
 	}
 	for len(values) > 0 {
-		n := min(len(values), cap(s.buffer)/4)
-		raw := s.buffer[:0]
-		for _, v := range values[:n] {
-			raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
+		n := min(len(values), cap(s.buffer)/size)
+		raw, err := floatsIn(s.buffer[:0], elem, values[:n])
+		if err == nil {
+			err = s.write(raw)
 		}
-		if err := s.write(raw); err != nil {
+		if err != nil {
 			return fmt.Errorf("onnx: weight %q: %w", name, err)
 		}
 		values = values[n:]
@@ -61,9 +66,25 @@ func (s *Store) Add(name string, dims []int64, values []float32) error {
 	return nil
 }
 
+// Reserve takes a place for a tensor as if it had been added, without values: for
+// a graph whose parts get stores of their own (Cut).
+func (s *Store) Reserve(name string, elem Type, dims []int64) error {
+	n, ok := elements(dims)
+	if _, used := s.tensors[name]; used || !ok {
+		return fmt.Errorf("onnx: weight %q of shape %v cannot be reserved", name, dims)
+	}
+	s.offset = Align(s.offset)
+	s.tensors[name] = stored{elem: elem, dims: append([]int64(nil), dims...), offset: s.offset, length: n * int64(elem.Size())}
+	s.offset += n * int64(elem.Size())
+	return nil
+}
+
+// Size is that of one element in bytes.
+func (t Type) Size() int { return int(typeSizes[pb.TensorProto_DataType(t)]) }
+
 // AddBytes writes a row-major uint8 tensor under a name that is not used yet.
 func (s *Store) AddBytes(name string, dims []int64, values []byte) error {
-	t, err := s.begin(name, Uint8, dims, len(values), 1)
+	t, err := s.begin(name, Uint8, dims, len(values))
 	if err != nil {
 		return err
 	}
@@ -74,9 +95,8 @@ func (s *Store) AddBytes(name string, dims []int64, values []byte) error {
 	return nil
 }
 
-// begin aligns the file for a tensor of n values of the given size, and says where
-// it will lie.
-func (s *Store) begin(name string, elem Type, dims []int64, n, size int) (stored, error) {
+// begin aligns the file for a tensor of n values, and says where it will lie.
+func (s *Store) begin(name string, elem Type, dims []int64, n int) (stored, error) {
 	if _, ok := s.tensors[name]; ok {
 		return stored{}, fmt.Errorf("onnx: weight %q is added twice", name)
 	}
@@ -88,7 +108,7 @@ func (s *Store) begin(name string, elem Type, dims []int64, n, size int) (stored
 			return stored{}, fmt.Errorf("onnx: weight %q: %w", name, err)
 		}
 	}
-	return stored{elem: elem, dims: append([]int64(nil), dims...), offset: s.offset, length: int64(size) * int64(n)}, nil
+	return stored{elem: elem, dims: append([]int64(nil), dims...), offset: s.offset, length: int64(elem.Size()) * int64(n)}, nil
 }
 
 // Has reports whether a tensor was added under this name.
