@@ -51,6 +51,13 @@ def types(model):
     return sorted(names)
 
 
+def unsized(model):
+    """the number of values of the language model, not in a Loop, with a size that shape inference could not name"""
+    values = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph.value_info
+    sizes = [[d.dim_param for d in v.type.tensor_type.shape.dim] for v in values if "/llama/" in v.name]
+    return sum(any(s.startswith("unk__") for s in shape) for shape in sizes)
+
+
 reports = []
 for path in sys.argv[1:]:
     onnx.checker.check_model(path, full_check=True)
@@ -63,6 +70,7 @@ for path in sys.argv[1:]:
             "Operators": sorted({node.op_type for node in nodes(model.graph)}),
             "Domains": sorted({node.domain for node in nodes(model.graph)}),
             "Types": types(model),
+            "Unsized": unsized(model),
             "Nodes": len(list(nodes(model.graph))),
             "Ports": [port(value) for value in [*model.graph.input, *model.graph.output]],
             "Tensors": [f"{t.name} {list(t.dims)} {place(t)}" for t in model.graph.initializer],
