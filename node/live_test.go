@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"github.com/ddvla/ddvla/ros/local"
 	"github.com/ddvla/ddvla/ros/param"
 	"github.com/ddvla/ddvla/sim"
+	"github.com/ddvla/ddvla/weights"
 )
 
 // patience bounds what a slow machine may need; nothing is measured by it.
@@ -206,6 +208,37 @@ func TestLiveSettingsTakeEffect(t *testing.T) {
 	live.Decode.Rounds = 99
 	if err := r.node.SetLive(live); err == nil || r.node.currentLive().Decode.Rounds != 5 {
 		t.Errorf("99 rounds: %v, now %d", err, r.node.currentLive().Decode.Rounds)
+	}
+}
+
+// A bundle without a Loop bounds the rounds, at the start and live.
+func TestUnrolledRoundsBoundTheRounds(t *testing.T) {
+	dir := testbundle.With(t, func(o *weights.Options) { o.Unroll, o.Decode.Rounds = 3, 3 })
+	refused(t, dir, nil, []string{"decode.*", "rounds: is 4", "has 3 rounds", "--unroll 4"}, given("decode.rounds", param.Int(4)))
+	r, err := startRig(t, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.run(300 * time.Millisecond)
+	before := r.node.Report()
+	if before.Chunks == 0 || before.MeanRounds != 1 {
+		t.Errorf("%d chunks of %g rounds, asked for 1", before.Chunks, before.MeanRounds)
+	}
+	live := r.node.currentLive()
+	live.Decode.Rounds, live.Decode.Threshold = 3, []float64{0}
+	if err := r.node.SetLive(live); err != nil {
+		t.Fatal(err)
+	}
+	r.run(300 * time.Millisecond)
+	after := r.node.Report()
+	rounds := after.MeanRounds*float64(after.Chunks) - before.MeanRounds*float64(before.Chunks)
+	if chunks := after.Chunks - before.Chunks; chunks == 0 || rounds != 3*float64(chunks) {
+		t.Errorf("%d chunks with %g rounds after asking for 3", chunks, rounds)
+	}
+	var fe *decode.FieldError
+	live.Decode.Rounds = 4
+	if err := r.node.SetLive(live); !errors.As(err, &fe) || r.node.currentLive().Decode.Rounds != 3 {
+		t.Errorf("4 rounds: %v, now %d", err, r.node.currentLive().Decode.Rounds)
 	}
 }
 

@@ -247,7 +247,7 @@ func (c *checkpoint) network(o *Options) (*network, error) {
 		return nil, err
 	}
 	model.headless = n.head != nil
-	if err := n.checkHead(); err != nil {
+	if err := n.checkHead(o); err != nil {
 		return nil, err
 	}
 	if err := c.tensors.compare(n.inventory()); err != nil {

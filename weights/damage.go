@@ -150,7 +150,7 @@ func (n *network) trialGraph(store *onnx.Store, arithmetic onnx.Arithmetic) (*on
 		g.Output(trialResult, n.values(g, o), onnx.Float32)
 	} else {
 		tokens := g.Input("tokens", onnx.Int64)
-		logits, _ := n.logits(g, n.encode(g, o), tokens)
+		logits, _ := n.logits(g, n.encode(g, o), tokens, float64Type)
 		g.Output(trialResult, logits, onnx.Float32)
 	}
 	largest, watched := g.Largest()

@@ -1,6 +1,7 @@
 package weights
 
 import (
+	"fmt"
 	"math"
 
 	pb "github.com/advancedclimatesystems/gonnx/onnx"
@@ -15,15 +16,29 @@ import (
 const float64Type = onnx.Type(pb.TensorProto_DOUBLE)
 
 // denoiser adds the decoding rounds of package decode to a graph: one ONNX Loop
-// whose body evaluates the network and then commits and masks tokens. Every
-// step has its twin in policy/decode/round.go.
+// whose body evaluates the network and then commits and masks tokens, or that
+// body a number of times, one after the other. Every step has its twin in
+// policy/decode/round.go.
 type denoiser struct {
 	slots, bins int // L, K
+	// unrolled is how many rounds stand one after the other; 0 is a Loop.
+	unrolled int
+	// wide is the type of sums, exponentials and logarithms: float64Type, or
+	// Float32 for runtimes that have no other.
+	wide onnx.Type
 	// logits adds one evaluation of the network to the body: logits [B, L, K]
 	// for tokens [B, L] (bins, or -1 where masked), and the softmax denominator
 	// [B, L] in logarithm where it covers more than those K, else the zero
 	// Value. round counts from 0.
 	logits func(body *onnx.Graph, round, tokens onnx.Value) (logits, logDenominator onnx.Value)
+}
+
+// rows is the state between rounds.
+type rows struct {
+	tokens      onnx.Value // [B, L]
+	committedAt onnx.Value // [B, L]: c of the round that committed each
+	confidence  onnx.Value // [B, L]: c of the last live round of each row
+	p           onnx.Value // [B, L, K] of that round
 }
 
 // controls are the graph inputs that set up the rounds, see decode.Inputs.
@@ -38,7 +53,7 @@ type controls struct {
 }
 
 func (d denoiser) inputs(g *onnx.Graph) *controls {
-	batch, rounds, slots, one := onnx.Symbol("B"), onnx.Symbol("T"), onnx.Size(d.slots), onnx.Size(1)
+	batch, rounds, slots, one := onnx.Symbol("B"), d.rounds("T"), onnx.Size(d.slots), onnx.Size(1)
 	perRound := func(name string) onnx.Value { return g.Input(name, onnx.Float32, rounds) }
 	c := &controls{
 		known:             g.Input("known", onnx.Int64, batch, slots),
@@ -76,45 +91,96 @@ func counting(g *onnx.Graph, n int) onnx.Value {
 	return g.Ints(v...)
 }
 
-// build adds the inputs, the loop and the outputs.
+// rounds is a dimension with one entry per round; it has the given name where
+// a run decides.
+func (d denoiser) rounds(name string) onnx.Dim {
+	if d.unrolled > 0 {
+		return onnx.Size(d.unrolled)
+	}
+	return onnx.Symbol(name)
+}
+
+// build adds the inputs, the rounds and the outputs.
 func (d denoiser) build(g *onnx.Graph) {
 	at := g.Scope("decode")
 	c := d.inputs(g)
-	// The state between rounds: tokens, c of the round that committed each,
-	// and c and p of the last live round of each row.
 	start := at.Where(c.given, c.known, c.initial)
 	blank := at.Mul(at.Cast(start, onnx.Float32), at.Float(0)) // [B, L]
-	state := []onnx.Value{start, c.initialConfidence, blank, at.Add(at.Unsqueeze(blank, 2), d.zeros(at))}
-	out := at.Loop(c.rounds, at.Bool(true), state, d.round(at.Body("round"), c))
-	tokens, confidence, p, traceBins, traceConfidence := out[0], out[2], out[3], out[4], out[5]
+	state := rows{start, c.initialConfidence, blank, at.Add(at.Unsqueeze(blank, 2), d.zeros(at))}
+	decode := d.loop
+	if d.unrolled > 0 {
+		decode = d.unroll
+	}
+	end, ran, traceBins, traceConfidence := decode(at, c, state)
 
-	batch, slots, ran := onnx.Symbol("B"), onnx.Size(d.slots), onnx.Symbol("rounds")
-	g.Output("bins", tokens, onnx.Int64, batch, slots)
-	g.Output("confidence", confidence, onnx.Float32, batch, slots)
-	g.Output("mean", d.mean(at.Scope("mean"), c, tokens, p), onnx.Float32, batch, slots)
-	g.Output("rounds", at.ShapeOf(traceBins, 0, 1), onnx.Int64, onnx.Size(1))
-	g.Output("trace_bins", traceBins, onnx.Int64, ran, batch, slots)
-	g.Output("trace_confidence", traceConfidence, onnx.Float32, ran, batch, slots)
+	batch, slots, rounds := onnx.Symbol("B"), onnx.Size(d.slots), d.rounds("rounds")
+	g.Output("bins", end.tokens, onnx.Int64, batch, slots)
+	g.Output("confidence", end.confidence, onnx.Float32, batch, slots)
+	g.Output("mean", d.mean(at.Scope("mean"), c, end.tokens, end.p), onnx.Float32, batch, slots)
+	g.Output("rounds", ran, onnx.Int64, onnx.Size(1))
+	g.Output("trace_bins", traceBins, onnx.Int64, rounds, batch, slots)
+	g.Output("trace_confidence", traceConfidence, onnx.Float32, rounds, batch, slots)
+}
+
+// loop runs the rounds in a Loop, which ends when no row has a mask.
+func (d denoiser) loop(g *onnx.Graph, c *controls, s rows) (end rows, ran, traceBins, traceConfidence onnx.Value) {
+	state := []onnx.Value{s.tokens, s.committedAt, s.confidence, s.p}
+	out := g.Loop(c.rounds, g.Bool(true), state, d.body(g.Body("round"), c))
+	return rows{out[0], out[1], out[2], out[3]}, g.ShapeOf(out[4], 0, 1), out[4], out[5]
+}
+
+// unroll lays the rounds out one after the other. All of them run: those after
+// the Loop's end find no mask and change nothing. ran is what the Loop would
+// have run.
+func (d denoiser) unroll(g *onnx.Graph, c *controls, s rows) (end rows, ran, traceBins, traceConfidence onnx.Value) {
+	ran = g.Int(1)
+	var bins, confidence []onnx.Value
+	for t := range d.unrolled {
+		at := g.Scope(fmt.Sprint("round", t))
+		var masked onnx.Value
+		s, masked = d.round(at, c, at.Int(int64(t)), s)
+		if t < d.unrolled-1 {
+			ran = at.Add(ran, at.Cast(masked, onnx.Int64))
+		}
+		bins = append(bins, at.Unsqueeze(s.tokens, 0))
+		confidence = append(confidence, at.Unsqueeze(s.confidence, 0))
+	}
+	return s, g.Unsqueeze(ran, 0), g.Concat(0, bins...), g.Concat(0, confidence...)
 }
 
 func (d denoiser) zeros(g *onnx.Graph) onnx.Value { return g.Floats(make([]float32, d.bins)...) }
 
-// round builds the body of the loop.
-func (d denoiser) round(g *onnx.Graph, c *controls) *onnx.Graph {
+// body builds the body of the loop.
+func (d denoiser) body(g *onnx.Graph, c *controls) *onnx.Graph {
 	batch, slots := onnx.Symbol("B"), onnx.Size(d.slots)
 	round := g.Input("index", onnx.Int64)
 	g.Input("continue", onnx.Bool)
-	tokens := g.Input("tokens", onnx.Int64, batch, slots)
-	committedAt := g.Input("committed_at", onnx.Float32, batch, slots)
-	lastConfidence := g.Input("confidence", onnx.Float32, batch, slots)
-	lastP := g.Input("p", onnx.Float32, batch, slots, onnx.Size(d.bins))
+	s := rows{
+		tokens:      g.Input("tokens", onnx.Int64, batch, slots),
+		committedAt: g.Input("committed_at", onnx.Float32, batch, slots),
+		confidence:  g.Input("confidence", onnx.Float32, batch, slots),
+		p:           g.Input("p", onnx.Float32, batch, slots, onnx.Size(d.bins)),
+	}
+	next, masked := d.round(g, c, round, s)
+	g.Output("go_on", masked, onnx.Bool)
+	g.Output("tokens_out", next.tokens, onnx.Int64, batch, slots)
+	g.Output("committed_at_out", next.committedAt, onnx.Float32, batch, slots)
+	g.Output("confidence_out", next.confidence, onnx.Float32, batch, slots)
+	g.Output("p_out", next.p, onnx.Float32, batch, slots, onnx.Size(d.bins))
+	g.Output("trace_bins", next.tokens, onnx.Int64, batch, slots)
+	g.Output("trace_confidence", next.confidence, onnx.Float32, batch, slots)
+	return g
+}
 
-	masked := g.Less(tokens, g.Int(0))
+// round adds one round, counted from 0, and says whether any row has a mask
+// after it.
+func (d denoiser) round(g *onnx.Graph, c *controls, round onnx.Value, s rows) (next rows, anyMasked onnx.Value) {
+	masked := g.Less(s.tokens, g.Int(0))
 	live := anyOf(g, masked, true, 1) // [B, 1]
 	notLast := g.Less(round, c.lastRound)
-	logits, denominator := d.logits(g, round, tokens)
-	p := probabilities(g.Scope("softmax"), logits, denominator)
-	candidate := g.Where(masked, d.draw(g.Scope("draw"), c, round, logits), tokens)
+	logits, denominator := d.logits(g, round, s.tokens)
+	p := d.probabilities(g.Scope("softmax"), logits, denominator)
+	candidate := g.Where(masked, d.draw(g.Scope("draw"), c, round, logits), s.tokens)
 	chance := pick(g, p, candidate)
 
 	// Ranking: the lowest sums are masked, then what fell in confidence.
@@ -123,33 +189,28 @@ func (d denoiser) round(g *onnx.Graph, c *controls) *onnx.Graph {
 	unsure := g.Less(chance, g.Gather(c.commitConfidence, round, 0))
 	revoked := g.Or(
 		g.Less(chance, g.Gather(c.threshold, round, 0)),
-		g.Less(chance, g.Sub(committedAt, g.Gather(c.dropThreshold, round, 0))))
+		g.Less(chance, g.Sub(s.committedAt, g.Gather(c.dropThreshold, round, 0))))
 	revoked = g.And(revoked, g.Not(g.Or(masked, c.given)))
 	remasked := g.And(g.Or(g.And(lowest, unsure), revoked), g.And(live, notLast))
-	next := g.Where(remasked, g.Int(-1), candidate)
+	next.tokens = g.Where(remasked, g.Int(-1), candidate)
 
 	newly := g.And(masked, g.Not(remasked))
-	stillMasked := g.Less(next, g.Int(0))
+	stillMasked := g.Less(next.tokens, g.Int(0))
 	// A row without masked positions is frozen, but for its first confidence.
 	fresh := g.Or(live, g.Equal(round, g.Int(0)))
-	confidence := g.Where(fresh, chance, lastConfidence)
-	g.Output("go_on", anyOf(g, stillMasked, false, 0, 1), onnx.Bool)
-	g.Output("tokens_out", next, onnx.Int64, batch, slots)
-	g.Output("committed_at_out", g.Where(newly, chance, committedAt), onnx.Float32, batch, slots)
-	g.Output("confidence_out", confidence, onnx.Float32, batch, slots)
-	g.Output("p_out", g.Where(g.Unsqueeze(fresh, 2), p, lastP), onnx.Float32, batch, slots, onnx.Size(d.bins))
-	g.Output("trace_bins", next, onnx.Int64, batch, slots)
-	g.Output("trace_confidence", confidence, onnx.Float32, batch, slots)
-	return g
+	next.confidence = g.Where(fresh, chance, s.confidence)
+	next.committedAt = g.Where(newly, chance, s.committedAt)
+	next.p = g.Where(g.Unsqueeze(fresh, 2), p, s.p)
+	return next, anyOf(g, stillMasked, false, 0, 1)
 }
 
 // probabilities is the softmax over the bins.
-func probabilities(g *onnx.Graph, logits, denominator onnx.Value) onnx.Value {
+func (d denoiser) probabilities(g *onnx.Graph, logits, denominator onnx.Value) onnx.Value {
 	if denominator != (onnx.Value{}) {
-		return rounded(g, g.Exp, g.Min(g.Sub(logits, g.Unsqueeze(denominator, 2)), g.Float(0)))
+		return rounded(g, d.wide, g.Exp, g.Min(g.Sub(logits, g.Unsqueeze(denominator, 2)), g.Float(0)))
 	}
-	e := rounded(g, g.Exp, g.Sub(logits, g.ReduceMax(logits, true, -1)))
-	return g.Div(e, total(g, e, true))
+	e := rounded(g, d.wide, g.Exp, g.Sub(logits, g.ReduceMax(logits, true, -1)))
+	return g.Div(e, total(g, d.wide, e, true))
 }
 
 // draw is Gumbel-Max sampling: the bin with the largest logit plus scaled
@@ -185,7 +246,7 @@ func (d denoiser) sums(g *onnx.Graph, c *controls, round, masked, candidate, cha
 	score := g.Where(g.Equal(c.score, g.Int(decode.ScoreCandidate)), chance,
 		g.Where(g.Equal(c.score, g.Int(decode.ScoreMaximum)), maximum, gap))
 
-	sum := rounded(g, g.Log, g.Add(g.Max(score, g.Float(0)), g.Float(1e-20)))
+	sum := rounded(g, d.wide, g.Log, g.Add(g.Max(score, g.Float(0)), g.Float(1e-20)))
 	sum = g.Add(sum, scaledNoise(g, c.choiceTemperature, c.choiceNoise, round))
 	sum = g.Where(masked, sum, g.Add(sum, g.Gather(c.committedBias, round, 0)))
 	return g.Where(c.given, g.Float(float32(math.Inf(1))), sum)
@@ -208,8 +269,8 @@ func (d denoiser) mean(g *onnx.Graph, c *controls, tokens, p onnx.Value) onnx.Va
 	centre := g.Gather(centres, tokens, 0)
 	offset := g.Sub(centres, g.Unsqueeze(centre, 2))
 	near := g.LessOrEqual(g.Abs(g.Sub(c.bin, g.Unsqueeze(tokens, 2))), c.meanWindow)
-	weight := total(g, g.Where(near, p, g.Float(0)), false)
-	moment := total(g, g.Where(near, g.Mul(p, offset), g.Float(0)), false)
+	weight := total(g, d.wide, g.Where(near, p, g.Float(0)), false)
+	moment := total(g, d.wide, g.Where(near, g.Mul(p, offset), g.Float(0)), false)
 	return g.Add(centre, g.Div(moment, g.Max(weight, g.Float(1e-20))))
 }
 
@@ -224,14 +285,17 @@ func ofRound(g *onnx.Graph, x, round onnx.Value) onnx.Value {
 	return g.Gather(x, g.Min(round, last), 0)
 }
 
-// rounded applies f in float64 and rounds.
-func rounded(g *onnx.Graph, f func(onnx.Value) onnx.Value, x onnx.Value) onnx.Value {
-	return g.Cast(f(g.Cast(x, float64Type)), onnx.Float32)
+// rounded applies f to float32 x in the type wide and rounds.
+func rounded(g *onnx.Graph, wide onnx.Type, f func(onnx.Value) onnx.Value, x onnx.Value) onnx.Value {
+	if wide == onnx.Float32 {
+		return f(x)
+	}
+	return g.Cast(f(g.Cast(x, wide)), onnx.Float32)
 }
 
-// total sums over the last axis in float64 and rounds.
-func total(g *onnx.Graph, x onnx.Value, keep bool) onnx.Value {
-	return g.Cast(g.ReduceSum(g.Cast(x, float64Type), keep, -1), onnx.Float32)
+// total sums float32 x over the last axis in the type wide and rounds.
+func total(g *onnx.Graph, wide onnx.Type, x onnx.Value, keep bool) onnx.Value {
+	return rounded(g, wide, func(x onnx.Value) onnx.Value { return g.ReduceSum(x, keep, -1) }, x)
 }
 
 // anyOf reports whether x holds anywhere along axes.

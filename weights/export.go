@@ -141,7 +141,7 @@ func (j *job) export(ctx context.Context, o Options) error {
 		if j.network.head != nil {
 			graphs[bundle.GraphFile] = j.network.valuesGraph(store)
 		} else {
-			graphs[bundle.GraphFile], graphs[bundle.StepFile] = j.network.policyGraph(store), j.network.stepGraph(store)
+			graphs[bundle.GraphFile], graphs[bundle.StepFile] = j.network.policyGraph(store, m.Model.Unrolled), j.network.stepGraph(store)
 		}
 		for name, g := range graphs {
 			raw, err := g.Marshal("ddvla")

@@ -10,7 +10,7 @@ func (n *network) stepGraph(store *onnx.Store) *onnx.Graph {
 	o := n.observe(g)
 	batch, slots := onnx.Symbol("B"), onnx.Size(n.slots)
 	tokens := g.Input("tokens", onnx.Int64, batch, slots)
-	logits, denominator := n.logits(g, n.encode(g, o), tokens)
+	logits, denominator := n.logits(g, n.encode(g, o), tokens, float64Type)
 	g.Output("logits", logits, onnx.Float32, batch, slots, onnx.Size(n.tokens.bins))
 	if denominator != (onnx.Value{}) {
 		g.Output("log_denominator", denominator, onnx.Float32, batch, slots)
@@ -18,14 +18,21 @@ func (n *network) stepGraph(store *onnx.Store) *onnx.Graph {
 	return g
 }
 
-// policyGraph is a whole chunk: the sequence once, then the denoising rounds.
-func (n *network) policyGraph(store *onnx.Store) *onnx.Graph {
+// policyGraph is a whole chunk: the sequence once, then the denoising rounds,
+// unrolled of them laid out or, where that is 0, in a Loop. Laid out they hold
+// what TensorRT takes: it converts float64 to float32, and a Loop whose trace has
+// as many rows as rounds ran it does not run (onnx-tensorrt, docs/operators.md).
+func (n *network) policyGraph(store *onnx.Store, unrolled int) *onnx.Graph {
+	wide := float64Type
+	if unrolled > 0 {
+		wide = onnx.Float32
+	}
 	g := onnx.New("policy", store)
 	s := n.encode(g, n.observe(g))
 	denoiser{
-		slots: n.slots, bins: n.tokens.bins,
+		slots: n.slots, bins: n.tokens.bins, unrolled: unrolled, wide: wide,
 		logits: func(body *onnx.Graph, _, tokens onnx.Value) (onnx.Value, onnx.Value) {
-			return n.logits(body, s, tokens)
+			return n.logits(body, s, tokens, wide)
 		},
 	}.build(g)
 	return g

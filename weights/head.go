@@ -95,8 +95,11 @@ func (n *network) values(g *onnx.Graph, o observation) onnx.Value {
 	return n.head.build(at.Scope("action_head"), hidden)
 }
 
-// checkHead refuses what the head was not trained with.
-func (n *network) checkHead() error {
+// checkHead refuses what the head was not trained with, or does not do.
+func (n *network) checkHead(o *Options) error {
+	if n.head != nil && o.Unroll > 0 {
+		return fmt.Errorf("%w unroll is %d, but a policy with an L1 head decodes nothing in rounds; leave it out, or export the tokens with --head tokens", ErrOption, o.Unroll)
+	}
 	if n.head != nil && n.attention != bundle.Bidirectional {
 		return fmt.Errorf("%w attention is %s, but a policy with an L1 head has bidirectional attention", ErrOption, n.attention)
 	}

@@ -180,6 +180,7 @@ func TestProvidersTakeEveryNode(t *testing.T) {
 	}
 	fp16 := []string{"Add T=float16", "Mul T=float16", "Sigmoid T=float16"}
 	bf16 := []string{"Add T=bfloat16", "Expand T=bfloat16", "MatMul T=bfloat16", "Mul T=bfloat16", "Sigmoid T=bfloat16"}
+	unroll := func(o *Options) { o.Unroll, o.Decode.Rounds = 2, 2 }
 	in := func(precision string) func(o *Options) { return func(o *Options) { o.Precision = precision } }
 	cases := []struct {
 		name   string
@@ -194,6 +195,10 @@ func TestProvidersTakeEveryNode(t *testing.T) {
 		{"full vocabulary", &list[0], func(o *Options) { o.Vocabulary = bundle.FullVocabulary }, tokens},
 		{"FiLM", &film, func(*Options) {}, tokens},
 		{"L1 head", &l1, func(*Options) {}, nil},
+		{"unrolled", &list[0], unroll, nil},
+		{"unrolled prefix", &list[0], func(o *Options) { unroll(o); o.Attention = bundle.Prefix }, nil},
+		{"unrolled FiLM", &film, unroll, nil},
+		{"unrolled fp16", &list[0], func(o *Options) { unroll(o); o.Precision = precisionFP16 }, half(nil, fp16...)},
 		{"int8", &list[1], quantised{precision: precisionInt8, block: 32}.change, integers},
 		{"int8 asymmetric", &list[1], quantised{precision: precisionInt8, block: 128, asymmetric: true}.change, integers},
 		{"int4", &list[1], quantised{precision: precisionInt4, block: 64}.change, integers},

@@ -78,6 +78,11 @@ type Options struct {
 	BlockSize int
 	// Asymmetric gives each block of integer weights a zero point of its own.
 	Asymmetric bool
+	// Unroll is the number of decoding rounds, up to 64, to lay out one after the other
+	// in policy.onnx, for runtimes that take no Loop, If or float64, such as TensorRT. All
+	// of them run for every chunk, and at most so many can be asked for. 0 is a
+	// Loop, which takes any number and ends early.
+	Unroll int
 	// Decode holds the decoding defaults.
 	Decode bundle.Decode
 	// Observations are what the damage of a precision is measured on; none for made
@@ -134,6 +139,10 @@ func (o *Options) validate() error {
 		return fmt.Errorf("%w vocabulary is %q, must be action or full", ErrOption, o.Vocabulary)
 	case !slices.Contains([]string{"", "tokens", "l1"}, o.Head):
 		return fmt.Errorf("%w head is %q, must be tokens or l1", ErrOption, o.Head)
+	case o.Unroll < 0 || o.Unroll > decode.MaxRounds:
+		return fmt.Errorf("%w unroll is %d, must be 0 (a Loop) or 1..%d", ErrOption, o.Unroll, decode.MaxRounds)
+	case o.Unroll > 0 && o.Decode.Rounds > o.Unroll:
+		return fmt.Errorf("%w rounds is %d, but unroll is %d; give at most so many rounds, or unroll more", ErrOption, o.Decode.Rounds, o.Unroll)
 	case len(o.ActionDims) == 0:
 		return fmt.Errorf("%w action-dims is empty", ErrOption)
 	case !slices.Contains(decode.Presets(), decode.Preset(o.Decode.Preset)):
@@ -186,6 +195,10 @@ func (o *Options) manifest(c *checkpoint, n *network) (bundle.Manifest, error) {
 		}},
 	}
 	maps.Copy(m.Source.Options, o.given)
+	if o.Unroll > 0 {
+		m.Model.Unrolled = o.Unroll
+		m.Source.Options["unroll"] = strconv.Itoa(o.Unroll)
+	}
 	if n.head != nil {
 		// Nothing is decoded in rounds.
 		m.Model.Head, m.Decode.Rounds = bundle.L1Head, 1

@@ -184,9 +184,10 @@ func (n *network) place(g *onnx.Graph, o observation, s *sequence) {
 	inPrompt := g.Less(column, first)                                       // [S]
 	pad := g.And(inPrompt, g.GreaterOrEqual(column, end))                   // [B, S]
 	position := g.Where(inPrompt, column, g.Sub(column, g.Sub(first, end))) // [B, S]
-	s.bias = g.Unsqueeze(g.Where(pad, g.Float(float32(math.Inf(-1))), g.Float(0)), 1, 2)
-	s.cos = at.Narrow(g.Unsqueeze(g.Gather(g.Weight(cosName), position, 0), 1))
-	s.sin = at.Narrow(g.Unsqueeze(g.Gather(g.Weight(sinName), position, 0), 1))
+	batch, all, one, headSize := onnx.Symbol("B"), onnx.Symbol("S"), onnx.Size(1), onnx.Size(n.llama.headSize())
+	s.bias = g.Sized(g.Unsqueeze(g.Where(pad, g.Float(float32(math.Inf(-1))), g.Float(0)), 1, 2), batch, one, one, all)
+	s.cos = at.Sized(at.Narrow(g.Unsqueeze(g.Gather(g.Weight(cosName), position, 0), 1)), batch, one, all, headSize)
+	s.sin = at.Sized(at.Narrow(g.Unsqueeze(g.Gather(g.Weight(sinName), position, 0), 1)), batch, one, all, headSize)
 
 	following := make([]int64, slots-1)
 	for i := range following {
@@ -208,16 +209,16 @@ func (n *network) place(g *onnx.Graph, o observation, s *sequence) {
 
 // logits returns float32 [B, L, K] for tokens [B, L], bins or -1 where masked,
 // and with the full vocabulary the logarithm [B, L] of the softmax denominator
-// over it.
-func (n *network) logits(g *onnx.Graph, s *sequence, tokens onnx.Value) (logits, logDenominator onnx.Value) {
+// over it, whose sum is taken in the type wide.
+func (n *network) logits(g *onnx.Graph, s *sequence, tokens onnx.Value, wide onnx.Type) (logits, logDenominator onnx.Value) {
 	logits = n.allLogits(g, s, tokens)
 	if n.tokens.vocabulary != bundle.FullVocabulary {
 		return logits, onnx.Value{}
 	}
 	g = g.Scope("vocabulary")
 	largest := g.ReduceMax(logits, true, -1)
-	sum := total(g, g.Exp(g.Sub(logits, largest)), false)
-	logDenominator = g.Add(g.Squeeze(largest, 2), rounded(g, g.Log, sum))
+	sum := total(g, wide, g.Exp(g.Sub(logits, largest)), false)
+	logDenominator = g.Add(g.Squeeze(largest, 2), rounded(g, wide, g.Log, sum))
 	return g.Slice(logits, g.Ints(0), g.Ints(int64(n.tokens.bins)), 2), logDenominator
 }
 
@@ -229,7 +230,8 @@ func (n *network) allLogits(g *onnx.Graph, s *sequence, tokens onnx.Value) onnx.
 	}
 	at := g.In(n.types.language)
 	slots := g.Gather(at.Weight(embedName), ids, 0)
-	return n.llama.logits(at.Scope("llama"), g.Concat(1, s.before, slots, s.stop), s)
+	x := at.Sized(g.Concat(1, s.before, slots, s.stop), onnx.Symbol("B"), onnx.Symbol("S"), onnx.Size(n.llama.hidden))
+	return n.llama.logits(at.Scope("llama"), x, s)
 }
 
 func (n *network) blockLogits(g *onnx.Graph, s *sequence, ids onnx.Value) onnx.Value {

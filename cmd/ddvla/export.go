@@ -49,6 +49,7 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	observations := flags.String("observations", "", "JSON `file` to measure the damage of the precision on, [{\"images\": [\"head.jpg\", ...], \"instruction\": \"...\", \"state\": [...]}, ...] (default made ones)")
 	flags.IntVar(&o.BlockSize, "block-size", o.BlockSize, "`weights` that share a scale with int8 and int4: 32, 64 or 128")
 	flags.BoolVar(&o.Asymmetric, "asymmetric", false, "give each block of int8 or int4 weights a zero point of its own")
+	flags.IntVar(&o.Unroll, "unroll", 0, "lay out so many decoding `rounds` one after the other, for runtimes that take no Loop, If or float64, such as TensorRT; no run can have more (default a Loop)")
 	flags.StringVar(&o.UnnormKey, "unnorm-key", "", "data set's `key` in dataset_statistics.json (default the only one)")
 	normalization := flags.String("normalization", string(o.Normalization), "statistics behind the bins: `bounds or bounds_q99`")
 	flags.StringVar(&o.PromptTemplate, "prompt-template", o.PromptTemplate, "`text` with {instruction} in it")
@@ -172,6 +173,9 @@ func printPlan(w io.Writer, p *weights.Plan) error {
 	if lora := m.Source.Options["lora"]; lora != "" {
 		fmt.Fprintf(w, "LoRA merged in float32: %s\n", lora)
 	}
+	if m.Model.Unrolled > 0 {
+		fmt.Fprintf(w, "%s\n", unrolled(&m.Model))
+	}
 	if m.Model.Head == bundle.L1Head {
 		fmt.Fprintln(w, "L1 head: the chunk comes out of the action head in one pass; nothing is decoded")
 	}
@@ -181,6 +185,11 @@ func printPlan(w io.Writer, p *weights.Plan) error {
 	fmt.Fprintf(w, "read: %s\n", strings.Join(p.Files, " "))
 	_, err := fmt.Fprintln(w, "nothing was written; leave out --plan to export")
 	return err
+}
+
+// unrolled says how the rounds of a graph without a Loop stand.
+func unrolled(m *bundle.Model) string {
+	return fmt.Sprintf("%d rounds one after the other in the graph, without a Loop", m.Unrolled)
 }
 
 // precision says how the weights are stored.

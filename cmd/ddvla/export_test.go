@@ -131,6 +131,33 @@ func TestExportTakesColumnsAndGrippers(t *testing.T) {
 	}
 }
 
+func TestPlanAndInspectTellTheUnrolledRounds(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "bundle")
+	args := []string{"--checkpoint", "../../policies/tiny-reach", "--out", out, "--action-rate", "20", "--unroll", "3", "--rounds", "2"}
+	const want = "3 rounds one after the other in the graph, without a Loop"
+	var stdout bytes.Buffer
+	if err := runExport(t.Context(), append(args, "--plan"), &stdout, io.Discard); err != nil || !strings.Contains(stdout.String(), want) {
+		t.Errorf("the plan does not say %q (%v):\n%s", want, err, stdout.String())
+	}
+	if err := runExport(t.Context(), args, io.Discard, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	text, err := inspect(t, out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"decoding greedy, 2 rounds", "unrolled " + want, "option unroll 3", "input threshold float32[3]", "output trace_bins int64[3,B,112]"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	s := newScene(t)
+	if got := predictJSON(t, s.args(out, "--state", s.numbers())...); got.MaxRounds != 3 || got.Rounds < 1 {
+		t.Errorf("%d of at most %d rounds", got.Rounds, got.MaxRounds)
+	}
+	refused(t, 1, []string{"rounds: is 4", "has 3 rounds", "--unroll 4"}, s.args(out, "--rounds", "4", "--state", s.numbers())...)
+}
+
 func TestProgressLine(t *testing.T) {
 	clock := time.Unix(0, 0)
 	for _, c := range []struct {
@@ -169,6 +196,7 @@ func TestExportSaysWhatIsWrong(t *testing.T) {
 	for want, args := range map[string][]string{
 		"action-rate is 0 Hz":                       {"--checkpoint", "../../policies/tiny-reach", "--out", "x"},
 		"checkpoint is not given":                   {"--out", "x", "--action-rate", "20"},
+		"rounds is 12, but unroll is 8":             {"--checkpoint", "../../policies/tiny-reach", "--out", "x", "--action-rate", "20", "--unroll", "8"},
 		`unexpected argument "x"`:                   {"--action-rate", "20", "x"},
 		"-chunks":                                   {"--chunks", "3"},
 		`action-dims: "franka" is neither a layout`: {"--checkpoint", "../../policies/tiny-reach", "--out", "x", "--action-rate", "20", "--action-dims", "franka"},

@@ -113,6 +113,9 @@ func printManifest(w io.Writer, m *bundle.Manifest) {
 	} else {
 		line("decoding", "%s, %d rounds", m.Decode.Preset, m.Decode.Rounds)
 	}
+	if d.Unrolled > 0 {
+		line("unrolled", "%s", unrolled(&d))
+	}
 	line("exported by", "%s", m.Source.Exporter)
 	for _, key := range sortedNames(m.Source.Options) {
 		line("  option "+key, "%s", m.Source.Options[key])

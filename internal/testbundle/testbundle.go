@@ -114,18 +114,33 @@ func constantHead(t testing.TB, path string, row []float32) {
 	}
 }
 
+// With returns a bundle of the test's own, exported with changed options.
+func With(t testing.TB, change func(o *weights.Options)) string {
+	t.Helper()
+	dir, err := exportTo(t.TempDir(), change)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 func export() (string, error) {
-	checkpoint, err := find("policies/tiny-reach")
+	parent, err := os.MkdirTemp("", "ddvla-testbundle-")
 	if err != nil {
 		return "", err
 	}
-	parent, err := os.MkdirTemp("", "ddvla-testbundle-")
+	return exportTo(parent, func(*weights.Options) {})
+}
+
+func exportTo(parent string, change func(o *weights.Options)) (string, error) {
+	checkpoint, err := find("policies/tiny-reach")
 	if err != nil {
 		return "", err
 	}
 	o := weights.Defaults()
 	o.Checkpoint, o.Out = checkpoint, filepath.Join(parent, "tiny-reach")
 	o.ActionRate = 20
+	change(&o)
 	return o.Out, weights.Export(context.Background(), o)
 }
 

@@ -118,6 +118,10 @@ func TestValidateNamesTheField(t *testing.T) {
 		"model.precision":       func(m *Manifest) { m.Model.Precision = "int3" },
 		"quantisation is not":   func(m *Manifest) { m.Model.Precision = Int4 },
 		"quantisation is given": func(m *Manifest) { m.Model.Quantisation = &Quantisation{BlockSize: 32} },
+		"model.unrolled is -1":  func(m *Manifest) { m.Model.Unrolled = -1 },
+		"model.unrolled is 65":  func(m *Manifest) { m.Model.Unrolled = 65 },
+		"model.unrolled is 9":   func(m *Manifest) { m.Model.Unrolled, m.Model.Head = 9, L1Head },
+		"decode.rounds is 12":   func(m *Manifest) { m.Model.Unrolled = 11 },
 		"quantisation.block_size": func(m *Manifest) {
 			m.Model.Precision, m.Model.Quantisation = Int8, &Quantisation{BlockSize: 48}
 		},
@@ -160,6 +164,11 @@ func TestValidateNamesTheField(t *testing.T) {
 			for _, f := range []string{GraphFile, TokenizerFile, StatisticsFile} {
 				m.Files[f] = strings.Repeat("0", 64)
 			}
+			m.Model.Unrolled = 12 // as many as decode.rounds
+			if err := m.Validate(); err != nil {
+				t.Fatalf("with 12 rounds unrolled: %v", err)
+			}
+			m.Model.Unrolled = 0
 			if err := m.Validate(); err != nil {
 				t.Fatalf("before the change: %v", err)
 			}

@@ -100,6 +100,11 @@ type Model struct {
 	Vocabulary Vocabulary `json:"vocabulary"`
 	// Head is what the chunk comes out of.
 	Head Head `json:"head,omitempty"`
+	// Unrolled is the number of decoding rounds that stand one after the other in
+	// policy.onnx, whose per-round inputs have that many entries and whose traces
+	// that many rows; a run may ask for fewer (decode.Inputs.Padded). 0: they are in a
+	// Loop, as many as a run asks for.
+	Unrolled int `json:"unrolled,omitempty"`
 	// Precision of the language model's linear layers.
 	Precision Precision `json:"precision"`
 	// Activations is the type in which the language model computes and its other
@@ -339,7 +344,7 @@ type ProprioDim struct {
 type Decode struct {
 	// Preset is "greedy", "paper", "official" or "official-remask".
 	Preset string `json:"preset"`
-	// Rounds is T.
+	// Rounds is T, at most Model.Unrolled where that is not 0.
 	Rounds int `json:"rounds"`
 }
 

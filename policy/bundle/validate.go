@@ -82,6 +82,12 @@ func (m *Manifest) validateModel() error {
 	default:
 		return field("model.head", "is %q, must be absent or l1", d.Head)
 	}
+	if d.Unrolled < 0 || d.Unrolled > 64 {
+		return field("model.unrolled", "is %d, must be 0 (a Loop) or 1..64", d.Unrolled)
+	}
+	if d.Unrolled > 0 && d.Head == L1Head {
+		return field("model.unrolled", "is %d, but model.head is l1, which decodes nothing in rounds", d.Unrolled)
+	}
 	for _, v := range []struct {
 		name string
 		p    Precision
@@ -290,6 +296,9 @@ func (m *Manifest) validateProprio() error {
 func (m *Manifest) validateDecode() error {
 	if m.Decode.Rounds < 1 || m.Decode.Rounds > 64 {
 		return field("decode.rounds", "is %d, must be 1..64", m.Decode.Rounds)
+	}
+	if u := m.Model.Unrolled; u > 0 && m.Decode.Rounds > u {
+		return field("decode.rounds", "is %d, but the graph has %d (model.unrolled)", m.Decode.Rounds, u)
 	}
 	if m.Decode.Preset == "" {
 		return field("decode.preset", "is empty")

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -484,5 +486,74 @@ func BenchmarkRound(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(rounds), "us/round")
 		})
+	}
+}
+
+// TestPaddedIsTheSameDecoding: padded to more rounds, a decoding is the same bit
+// for bit. Last rounds that would mask, were they not the last, are drawn too.
+func TestPaddedIsTheSameDecoding(t *testing.T) {
+	early, late := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		p := Params{Preset: rapid.SampledFrom(Presets()).Draw(t, "preset"), Rounds: rapid.IntRange(1, 8).Draw(t, "T")}
+		if rapid.Bool().Draw(t, "strict") {
+			p.Threshold, p.DropThreshold = []float64{0.9}, []float64{0}
+		}
+		in, table := randomDecoding(t, p)
+		last := in.MaskedAfter[(in.Rounds-1)*in.Batch:]
+		for b := range last {
+			last[b] = int64(rapid.IntRange(0, in.Positions).Draw(t, "masked at the end"))
+		}
+		more := in.Rounds + rapid.IntRange(0, 5).Draw(t, "more")
+		before := *in
+		before.MaskedAfter, before.Threshold = slices.Clone(in.MaskedAfter), slices.Clone(in.Threshold)
+		before.DropThreshold = slices.Clone(in.DropThreshold)
+		padded, err := in.Padded(more)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(*in, before) {
+			t.Fatal("the inputs were changed")
+		}
+		if padded.Rounds != more {
+			t.Fatalf("%d rounds, want %d", padded.Rounds, more)
+		}
+		want, err := Decode(context.Background(), given(table), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		have, err := Decode(context.Background(), given(table), padded)
+		if err != nil {
+			t.Fatal(err)
+		}
+		have.TraceMargin, want.TraceMargin = nil, nil // the padded last round still ranks
+		if !reflect.DeepEqual(have, want) {
+			t.Fatalf("padded to %d rounds: %+v, want %+v", more, have, want)
+		}
+		if want.Rounds < in.Rounds {
+			early++
+		} else if more > in.Rounds {
+			late++
+		}
+	})
+	if early == 0 || late == 0 {
+		t.Errorf("%d decodings ended early, %d in the last of fewer rounds", early, late)
+	}
+}
+
+func TestPaddedRefusesFewerRounds(t *testing.T) {
+	var fe *FieldError
+	if _, err := plain(t, 5, 3, 4).Padded(4); !errors.As(err, &fe) || fe.Field != "rounds" ||
+		!strings.Contains(err.Error(), "is 5, but the policy's graph has 4 rounds and no Loop; set at most 4, or export the checkpoint with --unroll 5") {
+		t.Errorf("got %v", err)
+	}
+	p := DefaultParams()
+	for unrolled, ok := range map[int]bool{0: true, 11: false, 12: true, 13: true} {
+		if err := p.ValidateFor(unrolled); (err == nil) != ok || !ok && (!errors.As(err, &fe) || fe.Field != "rounds") {
+			t.Errorf("12 rounds with %d unrolled: %v", unrolled, err)
+		}
+	}
+	p.Preset = "fast"
+	if err := p.ValidateFor(0); !errors.As(err, &fe) || fe.Field != "preset" {
+		t.Errorf("got %v", err)
 	}
 }

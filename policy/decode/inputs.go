@@ -3,6 +3,7 @@ package decode
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // MaxRounds bounds T.
@@ -152,6 +153,63 @@ func (in *Inputs) Validate() error {
 		return fieldError("centres", "has %d values, must be one per bin (%d)", len(in.Centres), in.Bins)
 	}
 	return nil
+}
+
+// checkUnrolled refuses more rounds than a graph without a Loop has.
+func checkUnrolled(rounds, unrolled int) error {
+	if unrolled > 0 && rounds > unrolled {
+		return fieldError("rounds", "is %d, but the policy's graph has %d rounds and no Loop; set at most %d, or export the checkpoint with --unroll %d or without",
+			rounds, unrolled, unrolled, rounds)
+	}
+	return nil
+}
+
+// Padded returns the inputs with which a graph that has the given number of
+// rounds, and runs all of them, gives the result of in.Rounds rounds. Round
+// in.Rounds-1 is told to mask nothing; those after it find no mask, so they
+// change nothing, whatever their inputs are. in, which must be valid, is
+// left as it is; arrays that do not change are shared. The error is a *FieldError
+// where there are fewer rounds than in.Rounds.
+func (in *Inputs) Padded(rounds int) (*Inputs, error) {
+	if err := checkUnrolled(in.Rounds, rounds); err != nil {
+		return nil, err
+	}
+	if rounds <= in.Rounds {
+		return in, nil
+	}
+	out, last := *in, in.Rounds-1
+	out.Rounds = rounds
+	out.MaskedAfter = padded(in.MaskedAfter, rounds*in.Batch, 0)
+	clear(out.MaskedAfter[last*in.Batch:])
+	out.Threshold = padded(in.Threshold, rounds, 0)
+	out.Threshold[last] = 0
+	out.DropThreshold = padded(in.DropThreshold, rounds, inf32)
+	out.DropThreshold[last] = inf32
+	out.TokenTemperature = padded(in.TokenTemperature, rounds, 0)
+	out.ChoiceTemperature = padded(in.ChoiceTemperature, rounds, 0)
+	out.CommittedBias = padded(in.CommittedBias, rounds, 0)
+	out.CommitConfidence = padded(in.CommitConfidence, rounds, 2)
+	if len(in.RecomputePrefix) > 0 {
+		out.RecomputePrefix = padded(in.RecomputePrefix, rounds, true)
+	}
+	out.TokenNoise = in.TokenNoise.padded(in.Rounds, rounds)
+	out.ChoiceNoise = in.ChoiceNoise.padded(in.Rounds, rounds)
+	return &out, nil
+}
+
+// padded copies values and fills up to n.
+func padded[T any](values []T, n int, with T) []T {
+	return append(slices.Clone(values), filled(n-len(values), with)...)
+}
+
+// padded adds zeros for the rounds from T on, unless one entry holds for all.
+func (a *Array) padded(T, rounds int) Array {
+	if a.Shape[0] != T || T == 1 {
+		return *a
+	}
+	shape := slices.Clone(a.Shape)
+	shape[0] = rounds
+	return Array{Shape: shape, Data: padded(a.Data, len(a.Data)/T*rounds, 0)}
 }
 
 func (in *Inputs) validateTokens() error {

@@ -124,6 +124,15 @@ func (p Params) validateSchedule() error {
 	return nil
 }
 
+// ValidateFor is Validate for a policy whose graph has the given number of
+// rounds (bundle.Model.Unrolled), 0 for any.
+func (p Params) ValidateFor(unrolled int) error {
+	if err := p.Validate(); err != nil {
+		return err
+	}
+	return checkUnrolled(p.Rounds, unrolled)
+}
+
 type override struct {
 	field  string
 	values []float64

@@ -75,7 +75,8 @@ func (f *Fused) OnCPU() []Assignment { return f.left }
 // Close frees the graph.
 func (f *Fused) Close() error { return f.session.close() }
 
-// Run decodes a batch. When ctx ends, the running graph is terminated and ctx's
+// Run decodes a batch. A graph without a Loop takes at most its number of rounds
+// (a *decode.FieldError names it) and runs all of them. When ctx ends, the running graph is terminated and ctx's
 // error returned. The inputs are read only until Run returns.
 func (f *Fused) Run(ctx context.Context, in *FusedInputs) (*FusedOutputs, error) {
 	if in.Inputs == nil {
@@ -88,6 +89,12 @@ func (f *Fused) Run(ctx context.Context, in *FusedInputs) (*FusedOutputs, error)
 	m := f.manifest
 	if d.Positions != m.Action.Tokens() || d.Bins != m.Tokens.Bins {
 		return nil, fmt.Errorf("onnxruntime: decoding inputs are for %d positions and %d bins, the model has %d and %d", d.Positions, d.Bins, m.Action.Tokens(), m.Tokens.Bins)
+	}
+	if m.Model.Unrolled > 0 {
+		var err error
+		if d, err = d.Padded(m.Model.Unrolled); err != nil {
+			return nil, fmt.Errorf("onnxruntime: %w", err)
+		}
 	}
 	t, b, l := int64(d.Rounds), int64(d.Batch), int64(d.Positions)
 	for i, name := range f.names {
@@ -141,7 +148,7 @@ func (f *Fused) Run(ctx context.Context, in *FusedInputs) (*FusedOutputs, error)
 	if err := f.session.execute(ctx); err != nil {
 		return nil, err
 	}
-	return f.outputs(d)
+	return f.outputs(in.Inputs)
 }
 
 func (f *Fused) outputs(d *decode.Inputs) (*FusedOutputs, error) {
@@ -161,11 +168,17 @@ func (f *Fused) outputs(d *decode.Inputs) (*FusedOutputs, error) {
 	if len(rounds) == 1 {
 		out.Rounds = int(rounds[0])
 	}
+	traced := out.Rounds
+	if u := f.manifest.Model.Unrolled; u > 0 {
+		traced = u
+	}
 	if out.Rounds < 1 || out.Rounds > d.Rounds || len(out.Bins) != size || len(out.Confidence) != size || len(out.Mean) != size ||
-		len(out.TraceBins) != out.Rounds*size || len(out.TraceConfidence) != out.Rounds*size {
+		len(out.TraceBins) != traced*size || len(out.TraceConfidence) != traced*size {
 		return nil, fmt.Errorf("onnxruntime: %s: %w: outputs are %d bins and %d trace bins in rounds %v, want %d bins a round in 1..%d rounds",
 			f.session.name, ErrGraph, len(out.Bins), len(out.TraceBins), rounds, size, d.Rounds)
 	}
+	// Rounds after the end repeat it.
+	out.TraceBins, out.TraceConfidence = out.TraceBins[:out.Rounds*size], out.TraceConfidence[:out.Rounds*size]
 	return &out, nil
 }
 

@@ -169,6 +169,77 @@ func TestFusedRunsShapesInTurn(t *testing.T) {
 	}
 }
 
+// unrolledFused has the signature of a graph of four rounds and no Loop: bins are
+// the round's number, confidence its threshold, mean its masked_after, and rounds
+// says how many first rounds have masked_after above 0, and one more.
+func unrolledFused(t *testing.T, inputs []port) []byte {
+	t.Helper()
+	g := onnx.New("unrolled", nil)
+	in := declare(g, inputs)
+	b, l, rounds := onnx.Symbol("B"), onnx.Size(6), onnx.Size(4)
+	zero := g.Mul(g.Cast(in["known"], onnx.Float32), g.Float(0)) // [B, L]
+	perRound := func(v onnx.Value) onnx.Value { return g.Add(g.Unsqueeze(v, 1, 2), g.Unsqueeze(zero, 0)) }
+	masked := g.Cast(in["masked_after"], onnx.Float32) // [T, B]
+	after := g.ReduceMax(masked, false, 1)
+	ran := g.Add(g.ReduceSum(g.Cast(g.Greater(after, g.Float(0)), onnx.Int64), true, 0), g.Ints(1))
+	bins := g.Cast(perRound(g.Floats(0, 1, 2, 3)), onnx.Int64)
+	g.Output("bins", g.Gather(bins, g.Int(3), 0), onnx.Int64, b, l)
+	g.Output("confidence", g.Add(zero, g.Gather(in["threshold"], g.Int(-1), 0)), onnx.Float32, b, l)
+	g.Output("mean", g.Add(zero, g.Gather(after, g.Int(-1), 0)), onnx.Float32, b, l)
+	g.Output("rounds", ran, onnx.Int64, onnx.Size(1))
+	g.Output("trace_bins", bins, onnx.Int64, rounds, b, l)
+	g.Output("trace_confidence", perRound(in["threshold"]), onnx.Float32, rounds, b, l)
+	return marshal(t, g)
+}
+
+// TestUnrolledGraphRunsFewerRounds: inputs are padded to the graph's rounds, the
+// traces cut to those that ran, and more rounds are refused.
+func TestUnrolledGraphRunsFewerRounds(t *testing.T) {
+	r := open(t, Config{Threads: 1})
+	m := manifest()
+	m.Model.Unrolled = 4
+	inputs, _ := fusedPorts(&m)
+	f := fused(t, r, inBundle(t, m, bundle.GraphFile, unrolledFused(t, inputs)))
+	for _, preset := range []decode.Preset{decode.Greedy, decode.Official} {
+		for rounds := 1; rounds <= 4; rounds++ {
+			in := fusedInputs(t, &m, 2, 3, rounds, preset)
+			out, err := f.Run(context.Background(), in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			last := float32(0.5) // of the graph's last round, which padding leaves out of use
+			if rounds < 4 {
+				last = 0
+			}
+			if out.Rounds != rounds || out.Confidence[0] != last || out.Mean[0] != 0 || out.Bins[0] != 3 {
+				t.Errorf("%s, %d rounds: %+v", preset, rounds, out)
+			}
+			if len(out.TraceBins) != rounds*12 || len(out.TraceConfidence) != rounds*12 || out.TraceBins[rounds*12-1] != int64(rounds-1) {
+				t.Errorf("%s, %d rounds: trace %v", preset, rounds, out.TraceBins)
+			}
+			if in.Rounds != rounds || len(in.Threshold) != rounds || in.Threshold[rounds-1] != 0.5 {
+				t.Errorf("%s, %d rounds: the inputs were changed: %+v", preset, rounds, in.Inputs)
+			}
+		}
+	}
+	var fe *decode.FieldError
+	if _, err := f.Run(context.Background(), fusedInputs(t, &m, 1, 3, 5, decode.Greedy)); !errors.As(err, &fe) || fe.Field != "rounds" || !strings.Contains(err.Error(), "has 4 rounds") {
+		t.Errorf("5 rounds: %v", err)
+	}
+	m.Model.Unrolled = 5
+	if _, err := r.Fused(inBundle(t, m, bundle.GraphFile, unrolledFused(t, inputs))); !errors.Is(err, ErrGraph) || !strings.Contains(err.Error(), `"masked_after" is int64[4,?] in the graph, int64[5,?] by the manifest`) {
+		t.Errorf("another number of rounds: %v", err)
+	}
+	// A graph with a Loop gives as many rows of its trace as rounds ran.
+	m.Model.Unrolled = 0
+	looped, _ := fusedPorts(&m)
+	m.Model.Unrolled = 5
+	f = fused(t, r, inBundle(t, m, bundle.GraphFile, simpleFused(t, looped)))
+	if _, err := f.Run(context.Background(), fusedInputs(t, &m, 1, 3, 2, decode.Greedy)); !errors.Is(err, ErrGraph) {
+		t.Errorf("a graph with a Loop: %v", err)
+	}
+}
+
 func TestUnchangedShapesReuseTensors(t *testing.T) {
 	r := open(t, Config{Threads: 1})
 	m := manifest()

@@ -64,7 +64,10 @@ func observationPorts(m *bundle.Manifest) []port {
 
 // fusedPorts is the signature of policy.onnx.
 func fusedPorts(m *bundle.Manifest) (inputs, outputs []port) {
-	l := int64(m.Action.Tokens())
+	l, rounds := int64(m.Action.Tokens()), int64(free)
+	if m.Model.Unrolled > 0 {
+		rounds = int64(m.Model.Unrolled)
+	}
 	integer := func(name string, dims ...int64) port {
 		return port{name: name, elem: pb.TensorProto_INT64, dims: dims}
 	}
@@ -75,25 +78,25 @@ func fusedPorts(m *bundle.Manifest) (inputs, outputs []port) {
 		integer("known", free, l),
 		integer("initial", free, l),
 		number("initial_confidence", free, l),
-		integer("masked_after", free, free),
-		number("token_temperature", free),
-		number("choice_temperature", free),
-		number("committed_bias", free),
-		number("threshold", free),
-		number("drop_threshold", free),
+		integer("masked_after", rounds, free),
+		number("token_temperature", rounds),
+		number("choice_temperature", rounds),
+		number("committed_bias", rounds),
+		number("threshold", rounds),
+		number("drop_threshold", rounds),
 		number("token_noise", free, free, free, free),
 		number("choice_noise", free, free, free),
 		integer("score", 1),
-		number("commit_confidence", free),
+		number("commit_confidence", rounds),
 		integer("mean_window", 1),
 	)
 	if m.Model.Attention == bundle.Bidirectional {
 		// Absent from graphs that recompute everything in every round.
-		inputs = append(inputs, port{name: "recompute_prefix", elem: pb.TensorProto_BOOL, dims: []int64{free}, optional: true})
+		inputs = append(inputs, port{name: "recompute_prefix", elem: pb.TensorProto_BOOL, dims: []int64{rounds}, optional: true})
 	}
 	outputs = []port{
 		integer("bins", free, l), number("confidence", free, l), number("mean", free, l), integer("rounds", 1),
-		integer("trace_bins", free, free, l), number("trace_confidence", free, free, l),
+		integer("trace_bins", rounds, free, l), number("trace_confidence", rounds, free, l),
 	}
 	return inputs, outputs
 }

@@ -131,6 +131,19 @@ func (g *Graph) outer(name string) string {
 	return g.prefix + name
 }
 
+// Sized says what shape a value of the graph's type has, and returns it. ONNX's shape
+// inference does not add symbols, so behind a Concat it knows no size; runtimes that
+// do not know that two sizes are the same do not use memory again, and ONNX Runtime
+// takes a time that grows with the square of their number to find that out.
+func (g *Graph) Sized(v Value, dims ...Dim) Value {
+	if !g.scope.sees(v.owner) {
+		g.fail("a size is given to %q, which is not a value of this graph or one around it", v.name)
+		return v
+	}
+	v.owner.proto.ValueInfo = append(v.owner.proto.ValueInfo, valueInfo(v.name, g.held(), dims))
+	return v
+}
+
 // Op adds a node with one output. Operators without a method of their own are
 // added through it.
 func (g *Graph) Op(op string, inputs []Value, attrs ...Attr) Value {

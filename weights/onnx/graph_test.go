@@ -23,12 +23,12 @@ func counting(store *Store) *Graph {
 	g := New("counting", store)
 	x := g.Input("x", Float32, Symbol("B"), Size(3))
 	trips := g.Input("trips", Int64, Size(1))
-	scaled := g.MatMul(x, g.Scope("dense").Weight("w"))
+	scaled := g.Sized(g.MatMul(x, g.Scope("dense").Weight("w")), Symbol("B"), Size(2))
 	body := g.Body("round")
 	body.Input("i", Int64)
 	body.Input("go", Bool)
 	state := body.Input("state", Float32, Symbol("B"), Size(2))
-	next := body.Add(state, scaled)
+	next := body.Sized(body.Add(state, scaled), Symbol("B"), Size(2))
 	large := body.Greater(body.ReduceMax(next, false, 0, 1), body.Float(100))
 	then, otherwise := body.Body("large"), body.Body("small")
 	then.Output("y", then.Mul(next, then.Float(0.5)), Float32)
@@ -78,6 +78,7 @@ func TestMarshalNamesTheMistake(t *testing.T) {
 	store := NewStore("d", &bytes.Buffer{})
 	for want, build := range map[string]func(g *Graph){
 		"not a value of this graph": func(g *Graph) { g.Neg(New("other", nil).Float(1)) },
+		"a size is given to \"\"":    func(g *Graph) { g.Sized(Value{}, Size(1)) },
 		"used twice":                func(g *Graph) { g.Input("x", Float32); g.Input("x", Float32) },
 		"not in the store":          func(g *Graph) { g.Weight("absent") },
 		"was given 2 values":        func(g *Graph) { g.FloatTensor([]int64{3}, []float32{1, 2}) },

@@ -4,6 +4,7 @@ import json
 import sys
 
 import onnx
+import onnx.shape_inference
 
 
 def nodes(graph):
@@ -37,6 +38,26 @@ def place(tensor):
     return f"{where['location']}:{where['offset']}"
 
 
+def types(model):
+    """the element types of all values, by shape inference"""
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    known = {v.name: v.type.tensor_type.elem_type for v in [*inferred.input, *inferred.output, *inferred.value_info]}
+    known |= {t.name: t.data_type for t in inferred.initializer}
+    names = {onnx.TensorProto.DataType.Name(t) for t in known.values()}
+    if any(name not in known for node in inferred.node for name in node.output if name):
+        names.add("unknown")
+    for node in nodes(inferred):
+        names |= {onnx.TensorProto.DataType.Name(a.i) for a in node.attribute if node.op_type == "Cast" and a.name == "to"}
+    return sorted(names)
+
+
+def unsized(model):
+    """the number of values of the language model, not in a Loop, with a size that shape inference could not name"""
+    values = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph.value_info
+    sizes = [[d.dim_param for d in v.type.tensor_type.shape.dim] for v in values if "/llama/" in v.name]
+    return sum(any(s.startswith("unk__") for s in shape) for shape in sizes)
+
+
 reports = []
 for path in sys.argv[1:]:
     onnx.checker.check_model(path, full_check=True)
@@ -47,6 +68,9 @@ for path in sys.argv[1:]:
             "Inputs": [value.name for value in model.graph.input],
             "Outputs": [value.name for value in model.graph.output],
             "Operators": sorted({node.op_type for node in nodes(model.graph)}),
+            "Domains": sorted({node.domain for node in nodes(model.graph)}),
+            "Types": types(model),
+            "Unsized": unsized(model),
             "Nodes": len(list(nodes(model.graph))),
             "Ports": [port(value) for value in [*model.graph.input, *model.graph.output]],
             "Tensors": [f"{t.name} {list(t.dims)} {place(t)}" for t in model.graph.initializer],
