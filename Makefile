@@ -11,7 +11,7 @@ SOURCES    := $(shell git ls-files --cached --others --exclude-standard '*.go' '
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 export DDVLA_ORT_LIBRARY ?= $(CURDIR)/.deps/onnxruntime/libonnxruntime.so.1
 
-.PHONY: help setup setup-test build bundle demo test race vet lint fuzz bench clean
+.PHONY: help setup setup-test build bundle demo test race vet lint fuzz scale bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,10 @@ fuzz: ## fuzz every parser of outside bytes for 10 s each
 	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
 	  for f in $$(grep -rhoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' $$p/*_test.go | awk '{ print $$2 }'); do \
 	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 10s -fuzzminimizetime 10x $$p || exit 1; done; done
+
+scale: setup ## export and run a random checkpoint of OpenVLA-7B's size (DIR=/some/disk; 50 GB, an hour)
+	@test -n "$(DIR)" || { echo "make scale DIR=/some/disk: a directory with 50 GB left"; exit 2; }
+	go test ./weights -run TestScale -v -timeout 0 -args -scale.layers 32 -scale.dir $(DIR) -scale.rounds 12
 
 bench: bundle ## run the benchmarks that the README quotes
 	go test -run '^$$' -bench . -benchmem ./msgs ./control ./policy/... ./node
