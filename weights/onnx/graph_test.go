@@ -78,7 +78,7 @@ func TestMarshalNamesTheMistake(t *testing.T) {
 	store := NewStore("d", &bytes.Buffer{})
 	for want, build := range map[string]func(g *Graph){
 		"not a value of this graph": func(g *Graph) { g.Neg(New("other", nil).Float(1)) },
-		"a size is given to \"\"":    func(g *Graph) { g.Sized(Value{}, Size(1)) },
+		"a size is given to \"\"":   func(g *Graph) { g.Sized(Value{}, Size(1)) },
 		"used twice":                func(g *Graph) { g.Input("x", Float32); g.Input("x", Float32) },
 		"not in the store":          func(g *Graph) { g.Weight("absent") },
 		"was given 2 values":        func(g *Graph) { g.FloatTensor([]int64{3}, []float32{1, 2}) },
