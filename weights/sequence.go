@@ -95,9 +95,8 @@ type actionBlock struct {
 func (n *network) encode(g *onnx.Graph, o observation) *sequence {
 	hidden := int64(n.llama.hidden)
 	lang, sight := g.In(n.types.language), g.In(n.types.vision)
-	embed := lang.Weight(embedName)
-	prompt := g.Gather(embed, o.promptIDs, 0)
-	stop := g.Gather(embed, g.IntTensor([]int64{1, 1}, []int64{n.tokens.stop}), 0)
+	prompt := lang.WeightRows(embedName, o.promptIDs)
+	stop := lang.WeightRows(embedName, g.IntTensor([]int64{1, 1}, []int64{n.tokens.stop}))
 	stop = g.Expand(stop, g.Concat(0, g.ShapeOf(o.promptIDs, 0, 1), g.Ints(1, hidden)))
 
 	var language onnx.Value
@@ -229,7 +228,7 @@ func (n *network) allLogits(g *onnx.Graph, s *sequence, tokens onnx.Value) onnx.
 		return n.blockLogits(g, s, ids)
 	}
 	at := g.In(n.types.language)
-	slots := g.Gather(at.Weight(embedName), ids, 0)
+	slots := at.WeightRows(embedName, ids)
 	x := at.Sized(g.Concat(1, s.before, slots, s.stop), onnx.Symbol("B"), onnx.Symbol("S"), onnx.Size(n.llama.hidden))
 	return n.llama.logits(at.Scope("llama"), x, s)
 }
@@ -241,7 +240,7 @@ func (n *network) blockLogits(g *onnx.Graph, s *sequence, ids onnx.Value) onnx.V
 		ids = g.Slice(ids, g.Ints(0), g.Ints(int64(n.slots-1)), 1)
 	}
 	if n.slots > 1 || n.attention != bundle.Causal {
-		parts = append(parts, g.Gather(at.Weight(embedName), ids, 0))
+		parts = append(parts, at.WeightRows(embedName, ids))
 	}
 	if n.attention != bundle.Causal {
 		parts = append(parts, s.stop)

@@ -74,6 +74,16 @@ func (g *Graph) Weight(name string) Value {
 	return v
 }
 
+// WeightRows takes rows of a matrix in the Store, as Gather does along its first
+// dimension, in the graph's type. Only those rows are cast.
+func (g *Graph) WeightRows(name string, indices Value) Value {
+	rows := g.Gather(g.stored(name), indices, 0)
+	if store := g.scope.model.store; store != nil && store.tensors[name].elem != g.held() {
+		return g.Cast(rows, g.held())
+	}
+	return rows
+}
+
 func (g *Graph) stored(name string) Value {
 	m := g.scope.model
 	if v, ok := m.weights[name]; ok {

@@ -56,7 +56,7 @@ func (g *Graph) Cut(limit int64) ([]Part, error) {
 			more := int64(0)
 			for _, in := range nodes[0].GetInput() {
 				if t := tensors[in]; t != nil && !used[in] && t.GetDataLocation() == pb.TensorProto_EXTERNAL {
-					more += m.store.tensors[in].length
+					more += m.loaded(m.store.tensors[in])
 				}
 			}
 			if more > 0 && bytes+more > limit && len(p.nodes) > 0 {
@@ -93,6 +93,15 @@ func (g *Graph) Cut(limit int64) ([]Part, error) {
 		parts = append(parts, p)
 	}
 	return parts, nil
+}
+
+// loaded is what a stored tensor needs in memory. A Rounded graph casts halves to
+// float32, which ONNX Runtime does once, when it loads them.
+func (m *model) loaded(t stored) int64 {
+	if m.arithmetic == Rounded && (t.elem == Float16 || t.elem == BFloat16) {
+		return 3 * t.length
+	}
+	return t.length
 }
 
 // Marshal returns the part as a model whose weights are in store. types are those
