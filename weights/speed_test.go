@@ -31,7 +31,7 @@ import (
 // anything, to see that they can be made.
 var (
 	speedFull  = flag.Bool("speed.full", false, "measure a network of some size in TestSpeed and print the tables")
-	speedTurns = flag.Int("speed.turns", 7, "turns of TestSpeed with -speed.full")
+	speedTurns = flag.Int("speed.turns", 5, "turns of TestSpeed with -speed.full")
 )
 
 // speedSize is what TestSpeed measures.
@@ -51,7 +51,7 @@ func speedSizes() speedSize {
 	}
 	return speedSize{turns: *speedTurns, rounds: 12, batches: []int{1, 4, 16}, images: []int{1, 2, 3}, chunks: []int{4, 8, 16},
 		args: []string{"--proprio", "14", "--images", "3", "--dims", "14", "--slots", "112", "--registers", "4", "--logit-std", "4",
-			"--image", "112", "--patch", "8", "--hidden", "384", "--heads", "6", "--layers", "4", "--intermediate", "1024",
+			"--image", "104", "--patch", "8", "--hidden", "384", "--heads", "6", "--layers", "3", "--intermediate", "1024",
 			"--dino-dim", "192", "--dino-heads", "3", "--dino-depth", "5", "--dino-mlp", "768",
 			"--siglip-dim", "192", "--siglip-heads", "3", "--siglip-depth", "5", "--siglip-mlp", "768"}}
 }
@@ -358,6 +358,7 @@ func (s *speed) batches() {
 	if err != nil {
 		s.Fatal(err)
 	}
+	fmt.Fprint(s.w, "\nHow many rounds commit_confidence saves depends on the policy; random weights are seldom sure. `ddvla eval decode` measures it on a recording.\n")
 	fmt.Fprintf(s.w, "\nBatches, T = %d: chunks per second against batch 1.\n\n| batch | exact | attention prefix |\n|---|---|---|\n", rounds)
 	for i, batch := range s.size.batches {
 		var cells [2]float64
