@@ -11,7 +11,7 @@ SOURCES    := $(shell git ls-files --cached --others --exclude-standard '*.go' '
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 export DDVLA_ORT_LIBRARY ?= $(CURDIR)/.deps/onnxruntime/libonnxruntime.so.1
 
-.PHONY: help setup setup-test build bundle demo test race vet lint fuzz scale bench clean
+.PHONY: help setup setup-test build bundle demo test race vet lint fuzz scale bench tables clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -59,8 +59,11 @@ scale: setup ## export and run a random checkpoint of OpenVLA-7B's size (DIR=/so
 	@test -n "$(DIR)" || { echo "make scale DIR=/some/disk: a directory with 50 GB left"; exit 2; }
 	go test ./weights -run TestScale -v -timeout 0 -args -scale.layers 32 -scale.dir $(DIR) -scale.rounds 12
 
-bench: bundle ## run the benchmarks that the README quotes
+bench: bundle tables ## run the benchmarks that the README quotes, and the tables
 	go test -run '^$$' -bench . -benchmem ./msgs ./control ./policy/... ./node
+
+tables: setup-test ## compare the ways to decode in one run, as ratios (docs/performance.md)
+	go test ./weights -run '^TestSpeed$$' -v -count 1 -timeout 30m -args -speed.full
 
 clean: ## remove what was built, keep what was set up
 	rm -rf bin build

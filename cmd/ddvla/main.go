@@ -35,6 +35,7 @@ func commands() []command {
 		{"inspect", "print what a bundle is and check its files", runInspect},
 		{"predict", "decode one chunk from picture files, print and draw it", runPredict},
 		{"eval", "compare the ways to decode on a recorded bag", runEval},
+		{"bench", "measure how long a policy takes on this machine", runBench},
 		{"sim", "publish a simulated robot's cameras and joints", runSim},
 		{"demo", "node and simulated robot together, with a summary", runDemo},
 		{"params", "list the node's parameters", runParams},

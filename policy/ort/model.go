@@ -19,12 +19,22 @@ type Model struct{ session *session }
 // Model loads the model file at path. Its weights are used where they lie in
 // their file, and are not rearranged for speed, which would copy them.
 func (r *Runtime) Model(path string, inputs, outputs []string) (*Model, error) {
+	return r.model(path, inputs, outputs, "1")
+}
+
+// PackedModel is Model with the weights rearranged for speed, as those of a bundle's graphs
+// are: for a model that runs many times.
+func (r *Runtime) PackedModel(path string, inputs, outputs []string) (*Model, error) {
+	return r.model(path, inputs, outputs, "0")
+}
+
+func (r *Runtime) model(path string, inputs, outputs []string, disablePrepacking string) (*Model, error) {
 	options, err := r.options()
 	if err != nil {
 		return nil, err
 	}
 	m := &Model{}
-	err = options.AddSessionConfigEntry("session.disable_prepacking", "1")
+	err = options.AddSessionConfigEntry("session.disable_prepacking", disablePrepacking)
 	if err == nil {
 		m.session, err = newSession(path, filepath.Base(path), inputs, outputs, options)
 	}
