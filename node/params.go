@@ -66,7 +66,7 @@ func Parameters(cameras []string) []param.Descriptor {
 			Meaning: "Directory of a new bag for everything heard and said; empty records nothing."},
 
 		{Name: "decode.preset", Default: param.String(""), OneOf: presetNames(),
-			Meaning: "How tokens are unmasked; empty is the bundle's default."},
+			Meaning: "How tokens are decoded; empty is the bundle's default. autoregressive is for bundles with causal attention: from left to right, at one token_temperature (0), no other decode.* given."},
 		{Name: "decode.rounds", Default: param.Int(0), Range: param.Between(0, decode.MaxRounds),
 			Meaning: "Denoising rounds T; 0 is the bundle's default."},
 		{Name: "decode.schedule", Default: param.String(""), OneOf: scheduleNames(),
@@ -134,7 +134,7 @@ func presetNames() []string {
 	for _, p := range decode.Presets() {
 		names = append(names, string(p))
 	}
-	return names
+	return append(names, string(decode.Autoregressive))
 }
 
 func scheduleNames() []string {
@@ -219,7 +219,7 @@ func LiveFrom(v param.Values, m *bundle.Manifest) (Live, error) {
 	if w := int(v.Int("decode.mean_window")); w >= 0 {
 		l.Decode.MeanWindow = &w
 	}
-	if err := l.Decode.ValidateFor(m.Model.Unrolled); err != nil {
+	if err := l.Decode.ValidateFor(m.Model.Unrolled, m.HasAutoregressive()); err != nil {
 		return l, fmt.Errorf("parameters decode.*: %w", err)
 	}
 	return l, nil

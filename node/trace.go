@@ -9,7 +9,10 @@ import (
 	"github.com/ddvla/ddvla/policy/decode"
 )
 
-// ErrNotDecoded is what ReadTrace returns for a chunk of an L1 head.
+// ErrNoRounds is what ReadTrace returns for a chunk that has no rounds to show.
+var ErrNoRounds = errors.New("no token was decoded in rounds: the chunk comes out of an L1 head, or was decoded from left to right (decode.preset autoregressive)")
+
+// ErrNotDecoded says that a policy has no tokens at all.
 var ErrNotDecoded = errors.New("the policy has an L1 head, which gives a chunk's values in one pass: no token was decoded in rounds")
 
 // ErrTrace is what every other error of ReadTrace is.
@@ -27,7 +30,7 @@ const (
 // the outermost: the quantity (0 the bin, -1 where masked; 1 the confidence), the
 // state (0 before the first round, r after the r-th), the chunk's row, and its
 // column; the labels of the layout say so and name the columns. A nil trace, of
-// an L1 head, has no states.
+// an L1 head or a chunk decoded from left to right, has no states.
 func TraceMessage(names []string, rows int, t *decode.Trace) *msgs.Float64MultiArray {
 	m := &msgs.Float64MultiArray{}
 	states := 0
@@ -55,7 +58,7 @@ func TraceMessage(names []string, rows int, t *decode.Trace) *msgs.Float64MultiA
 
 // ReadTrace is the inverse of TraceMessage: the names of the chunk's columns, and
 // a trace that holds (decode.Trace.Validate) and whose positions are whole rows of
-// them. Errors are ErrNotDecoded or ErrTrace with what is wrong.
+// them. Errors are ErrNoRounds or ErrTrace with what is wrong.
 func ReadTrace(m *msgs.Float64MultiArray) (names []string, t *decode.Trace, err error) {
 	wrong := func(format string, args ...any) ([]string, *decode.Trace, error) {
 		return nil, nil, fmt.Errorf("%w: %s", ErrTrace, fmt.Sprintf(format, args...))
@@ -69,7 +72,7 @@ func ReadTrace(m *msgs.Float64MultiArray) (names []string, t *decode.Trace, err 
 		return wrong("its layout of %d x %d x %d x %d values with offset %d does not fit its %d names", d[0].Size, d[1].Size, d[2].Size, d[3].Size, m.Layout.DataOffset, len(names))
 	}
 	if d[1].Size == 0 && len(m.Data) == 0 {
-		return nil, nil, ErrNotDecoded
+		return nil, nil, ErrNoRounds
 	}
 	// Sizes are compared by division: their product may not fit any integer.
 	half := len(m.Data) / 2

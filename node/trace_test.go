@@ -81,8 +81,8 @@ func TestTraceMessageAndBack(t *testing.T) {
 	if err != nil || !slices.Equal(columns, names) || have.Positions != 4 || !slices.Equal(have.Bins, want.Bins) || !slices.Equal(have.Confidence, want.Confidence) {
 		t.Errorf("%v, %+v, %v", columns, have, err)
 	}
-	if _, _, err := ReadTrace(TraceMessage(names, 2, nil)); !errors.Is(err, ErrNotDecoded) {
-		t.Errorf("of an L1 head: %v", err)
+	if _, _, err := ReadTrace(TraceMessage(names, 2, nil)); !errors.Is(err, ErrNoRounds) {
+		t.Errorf("without rounds: %v", err)
 	}
 }
 

@@ -59,7 +59,7 @@ type Timings struct {
 type Result struct {
 	Chunk  *action.Chunk
 	Prompt string // the text that was tokenised
-	Rounds int    // denoising rounds that ran, or passes of the network; 1 with an L1 head
+	Rounds int    // denoising rounds that ran, or passes, or tokens, from left to right; 1 with an L1 head
 	// Bins are the chosen ones, of the chunk's shape; nil with an L1 head.
 	Bins []int64
 	// Trace is what the rounds did; nil where none ran, with an L1 head and from
@@ -93,10 +93,15 @@ type Policy struct {
 	tokenizer *text.Tokenizer
 	codec     *action.Codec
 	runtime   *ort.Runtime
-	fused     *ort.Fused  // nil with an L1 head
-	values    *ort.Values // nil without
+	values    *ort.Values // nil without an L1 head
 	step      *ort.Step   // nil until OpenStep
 	log       *zap.Logger
+
+	// loading is held while one of the graphs that decode.preset chooses from is
+	// loaded; they stay until Close, and are nil before they are asked for.
+	loading        sync.Mutex
+	fused          *ort.Fused
+	autoregressive *ort.Autoregressive
 
 	mu     sync.Mutex
 	params decode.Params
@@ -132,7 +137,7 @@ func Open(ctx context.Context, dir string, options Options) (p *Policy, err erro
 	if options.Decode != nil {
 		p.params = *options.Decode
 	}
-	if err := p.params.ValidateFor(m.Model.Unrolled); err != nil {
+	if err := p.params.ValidateFor(m.Model.Unrolled, m.HasAutoregressive()); err != nil {
 		return p, fmt.Errorf("bundle %s: %w", dir, err)
 	}
 	for _, c := range m.Cameras {
@@ -156,7 +161,7 @@ func Open(ctx context.Context, dir string, options Options) (p *Policy, err erro
 	if m.Model.Head == bundle.L1Head {
 		p.values, err = p.runtime.Values(b)
 	} else {
-		p.fused, err = p.runtime.Fused(b)
+		err = p.load(p.params)
 	}
 	if err != nil {
 		return p, err
@@ -176,6 +181,9 @@ func (p *Policy) Close() error {
 	var errs []error
 	if p.fused != nil {
 		errs = append(errs, p.fused.Close())
+	}
+	if p.autoregressive != nil {
+		errs = append(errs, p.autoregressive.Close())
 	}
 	if p.values != nil {
 		errs = append(errs, p.values.Close())
@@ -202,15 +210,47 @@ func (p *Policy) Decode() decode.Params {
 	return p.params
 }
 
-// SetDecode changes the decoding from the next inference on.
+// SetDecode changes the decoding from the next inference on. The first change to
+// or from preset decode.Autoregressive loads its graph, the weights a second time.
 func (p *Policy) SetDecode(params decode.Params) error {
-	if err := params.ValidateFor(p.Manifest().Model.Unrolled); err != nil {
+	m := p.Manifest()
+	if err := params.ValidateFor(m.Model.Unrolled, m.HasAutoregressive()); err != nil {
 		return err
+	}
+	if m.Model.Head != bundle.L1Head {
+		if err := p.load(params); err != nil {
+			return err
+		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.params = params
 	return nil
+}
+
+// load makes the graph for params ready.
+func (p *Policy) load(params decode.Params) (err error) {
+	p.loading.Lock()
+	defer p.loading.Unlock()
+	if params.Preset == decode.Autoregressive {
+		if p.autoregressive == nil {
+			p.autoregressive, err = p.runtime.Autoregressive(p.bundle)
+		}
+	} else if p.fused == nil {
+		p.fused, err = p.runtime.Fused(p.bundle)
+	}
+	return err
+}
+
+// run decodes on the graph for params, which load made ready.
+func (p *Policy) run(ctx context.Context, params decode.Params, in *ort.FusedInputs) (*ort.FusedOutputs, error) {
+	p.loading.Lock()
+	fused, autoregressive := p.fused, p.autoregressive
+	p.loading.Unlock()
+	if params.Preset == decode.Autoregressive {
+		return autoregressive.Run(ctx, in)
+	}
+	return fused.Run(ctx, in)
 }
 
 // CheckInstruction reports whether an instruction can be given to the model:
@@ -244,7 +284,8 @@ func (p *Policy) Warm(ctx context.Context) error {
 func (p *Policy) Infer(ctx context.Context, o *Observation) (*Result, error) {
 	start := time.Now()
 	r := &Result{}
-	inputs, err := p.prepare(o, r)
+	params := p.Decode()
+	inputs, err := p.prepare(o, params, r)
 	if err != nil {
 		return nil, err
 	}
@@ -264,7 +305,7 @@ func (p *Policy) Infer(ctx context.Context, o *Observation) (*Result, error) {
 		defer close(drawn)
 		p.noise.Draw(p.Decode(), 1, p.Manifest().Action.Tokens(), p.Manifest().Tokens.Bins)
 	}()
-	outputs, err := p.fused.Run(ctx, inputs)
+	outputs, err := p.run(ctx, params, inputs)
 	<-drawn
 	if err != nil {
 		return nil, fmt.Errorf("inference: %w", err)
@@ -275,7 +316,10 @@ func (p *Policy) Infer(ctx context.Context, o *Observation) (*Result, error) {
 	if r.Chunk, err = p.chunk(o, inputs, outputs); err != nil {
 		return nil, err
 	}
-	r.Rounds, r.Bins, r.Trace = outputs.Rounds, outputs.Bins, decode.TraceOf(inputs.Inputs, outputs, 0)
+	r.Rounds, r.Bins = outputs.Rounds, outputs.Bins
+	if params.Preset != decode.Autoregressive {
+		r.Trace = decode.TraceOf(inputs.Inputs, outputs, 0)
+	}
 	r.Timings.Decode = time.Since(inferred)
 	return r, nil
 }
@@ -298,7 +342,7 @@ func (p *Policy) regress(ctx context.Context, o *Observation, r *Result) error {
 }
 
 // prepare fills the graph's inputs.
-func (p *Policy) prepare(o *Observation, r *Result) (*ort.FusedInputs, error) {
+func (p *Policy) prepare(o *Observation, params decode.Params, r *Result) (*ort.FusedInputs, error) {
 	m, in := p.Manifest(), &p.inputs
 	if err := p.observe(o, r); err != nil || p.values != nil {
 		return in, err
@@ -313,7 +357,7 @@ func (p *Policy) prepare(o *Observation, r *Result) (*ort.FusedInputs, error) {
 			masked++
 		}
 	}
-	if in.Inputs, err = p.Decode().Inputs([]int{masked}, len(known), m.Tokens.Bins, p.noise); err != nil {
+	if in.Inputs, err = params.Inputs([]int{masked}, len(known), m.Tokens.Bins, p.noise); err != nil {
 		return nil, err
 	}
 	copy(in.Known, known)

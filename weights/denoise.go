@@ -76,11 +76,16 @@ func (d denoiser) inputs(g *onnx.Graph) *controls {
 	c.given = g.GreaterOrEqual(c.known, g.Int(0))
 	c.rounds = g.ShapeOf(c.tokenTemperature, 0, 1)
 	c.lastRound = g.Squeeze(g.Sub(c.rounds, g.Ints(1)), 0)
-	c.bin = counting(g, d.bins)
-	c.distance = g.Cast(g.Sub(g.Int(int64(d.bins)), c.bin), onnx.Float32)
+	d.count(g, c)
 	slot := counting(g, d.slots)
 	c.later = g.Greater(g.Unsqueeze(slot, 0), g.Unsqueeze(slot, 1))
 	return c
+}
+
+// count fills the bins' numbers.
+func (d denoiser) count(g *onnx.Graph, c *controls) {
+	c.bin = counting(g, d.bins)
+	c.distance = g.Cast(g.Sub(g.Int(int64(d.bins)), c.bin), onnx.Float32)
 }
 
 func counting(g *onnx.Graph, n int) onnx.Value {

@@ -84,13 +84,19 @@ func TestFusedGraphEqualsGoDecoderOverStepGraph(t *testing.T) {
 			noise := decode.NewNoise(17)
 			decodes, differing := 0, 0
 			for _, preset := range decode.Presets() {
-				for range run.decodes {
+				for i := range run.decodes {
 					batch := 1
 					if run.decodes > 1 {
 						batch += rng.IntN(2)
 					}
 					l := m.Action.Tokens()
 					p := decode.Params{Preset: preset, Rounds: 1 + rng.IntN(8)}
+					if i%2 == 1 {
+						p.Schedule = decode.Schedules()[rng.IntN(len(decode.Schedules()))]
+					}
+					if i == 2 && run.sample == 0 {
+						p.Rounds = decode.MaxRounds
+					}
 					in, err := p.Inputs(slices.Repeat([]int{l}, batch), l, m.Tokens.Bins, noise)
 					if err != nil {
 						t.Fatal(err)

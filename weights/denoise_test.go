@@ -158,7 +158,19 @@ func drawCase(t *rapid.T, slots, bins, most int, full bool) (*decode.Inputs, tab
 	for b := range masked {
 		masked[b] = rapid.IntRange(0, slots).Draw(t, "masked")
 	}
-	p := decode.Params{Preset: rapid.SampledFrom(decode.Presets()).Draw(t, "preset"), Rounds: T}
+	p := decode.Params{
+		Preset: rapid.SampledFrom(decode.Presets()).Draw(t, "preset"), Rounds: T,
+		Schedule: rapid.SampledFrom(append(decode.Schedules(), "")).Draw(t, "schedule"),
+	}
+	if rapid.IntRange(0, 3).Draw(t, "table") == 0 {
+		p.Schedule = ""
+		for range T - 1 {
+			p.ScheduleTable = append(p.ScheduleTable, rng.Float64())
+		}
+		slices.Sort(p.ScheduleTable)
+		slices.Reverse(p.ScheduleTable)
+		p.ScheduleTable = append(p.ScheduleTable, 0)
+	}
 	in, err := p.Inputs(masked, slots, bins, decode.NewNoise(rng.Uint64()))
 	if err != nil {
 		t.Fatal(err)
@@ -235,23 +247,30 @@ func drawCase(t *rapid.T, slots, bins, most int, full bool) (*decode.Inputs, tab
 }
 
 // TestGraphEqualsGoDecoder: on given logits the loop gives the tokens of
-// decode.Decode in every round, whatever the options.
+// decode.Decode in every round, whatever the options, in 1 to 64 rounds.
 func TestGraphEqualsGoDecoder(t *testing.T) {
 	openRuntime(t)
+	long := 0 // decodings that run more than 32 rounds
 	rapid.Check(t, func(rt *rapid.T) {
 		slots, bins := rapid.IntRange(1, 24).Draw(rt, "L"), rapid.IntRange(2, 40).Draw(rt, "K")
 		full := rapid.Bool().Draw(rt, "full")
 		s := newTableSession(t, denoiser{slots: slots, bins: bins, wide: float64Type}, full)
 		defer s.handle.Destroy()
 		for range 10 {
-			in, given := drawCase(rt, slots, bins, 8, full)
+			in, given := drawCase(rt, slots, bins, rapid.SampledFrom([]int{8, decode.MaxRounds}).Draw(rt, "most"), full)
 			want, err := decode.Decode(context.Background(), given.decoder(in), in)
 			if err != nil {
 				rt.Fatal(err)
 			}
 			sameDecoding(rt, in, s.run(t, in, given), want, 2e-7)
+			if want.Rounds > 32 {
+				long++
+			}
 		}
 	})
+	if long == 0 {
+		t.Error("no decoding runs more than 32 rounds")
+	}
 }
 
 // sameDecoding wants the same tokens in every round, and numbers no further

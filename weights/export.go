@@ -9,7 +9,7 @@
 //
 // The architecture is a file per part: dinov2.go and siglip.go over vit.go,
 // projector.go, film.go, llama.go, head.go, joined in sequence.go; denoise.go is the
-// decoding loop around it. Integer weights of the Llama are in quantise.go. A LoRA adapter is merged as the weights are read (lora.go), and
+// decoding loop around it, autoregressive.go that of causal networks from left to right. Integer weights of the Llama are in quantise.go. A LoRA adapter is merged as the weights are read (lora.go), and
 // what openvla-oft saves beside the safetensors is found in side.go. `ddvla export`
 // is Export on the command line.
 package weights
@@ -142,6 +142,9 @@ func (j *job) export(ctx context.Context, o Options) error {
 			graphs[bundle.GraphFile] = j.network.valuesGraph(store)
 		} else {
 			graphs[bundle.GraphFile], graphs[bundle.StepFile] = j.network.policyGraph(store, m.Model.Unrolled), j.network.stepGraph(store)
+		}
+		if j.network.hasAutoregressive() {
+			graphs[bundle.AutoregressiveFile] = j.network.autoregressiveGraph(store)
 		}
 		for name, g := range graphs {
 			raw, err := g.Marshal("ddvla")

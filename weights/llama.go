@@ -191,9 +191,18 @@ func (l *llama) keyValue(g *onnx.Graph, layer int, normed, cos, sin onnx.Value) 
 
 // layer is the rest of a layer for the rows x, whose normalised form is queries.
 func (l *llama) layer(g *onnx.Graph, layer int, x, queries, cos, sin, bias onnx.Value, seen keyValue) onnx.Value {
+	q := l.query(g, layer, queries, cos, sin)
+	return l.attended(g, layer, x, attend(g.Scope("attention"), q, seen.key, seen.value, bias, l.heads, l.headSize()))
+}
+
+// query is what a layer looks with of its normalised input.
+func (l *llama) query(g *onnx.Graph, layer int, normed, cos, sin onnx.Value) onnx.Value {
+	return rotate(g, l.split(g, l.apply(g, normed, layerName(layer)+"self_attn.q_proj", l.hidden, l.hidden)), cos, sin, l.headSize())
+}
+
+// attended is what of a layer follows its attention, mixed [B, tokens, hidden].
+func (l *llama) attended(g *onnx.Graph, layer int, x, mixed onnx.Value) onnx.Value {
 	p := layerName(layer)
-	q := rotate(g, l.split(g, l.apply(g, queries, p+"self_attn.q_proj", l.hidden, l.hidden)), cos, sin, l.headSize())
-	mixed := attend(g.Scope("attention"), q, seen.key, seen.value, bias, l.heads, l.headSize())
 	x = g.Add(x, l.apply(g, mixed, p+"self_attn.o_proj", l.hidden, l.hidden))
 	return g.Add(x, l.mlp(g.Scope("mlp"), g.Narrow(l.norm(g, x, p+"post_attention_layernorm.weight")), p+"mlp."))
 }

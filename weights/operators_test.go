@@ -191,6 +191,11 @@ func TestProvidersTakeEveryNode(t *testing.T) {
 		{"bidirectional", &list[0], func(*Options) {}, tokens},
 		{"prefix", &list[0], func(o *Options) { o.Attention = bundle.Prefix }, tokens},
 		{"causal", &list[0], func(o *Options) { o.Attention = bundle.Causal }, tokens},
+		{"fp16 causal", &list[0], func(o *Options) { o.Precision, o.Attention = precisionFP16, bundle.Causal }, half(decoding, fp16...)},
+		{"int4 causal", &list[1], func(o *Options) {
+			quantised{precision: precisionInt4, block: 64}.change(o)
+			o.Attention = bundle.Causal
+		}, integers},
 		{"one slot, no proprio", &list[2], func(*Options) {}, tokens},
 		{"full vocabulary", &list[0], func(o *Options) { o.Vocabulary = bundle.FullVocabulary }, tokens},
 		{"FiLM", &film, func(*Options) {}, tokens},
@@ -220,10 +225,13 @@ func TestProvidersTakeEveryNode(t *testing.T) {
 	var paths, owners []string
 	for _, c := range cases {
 		b := c.sample.exportWith(t, c.change)
-		for _, file := range []string{bundle.GraphFile, bundle.StepFile} {
+		for _, file := range []string{bundle.GraphFile, bundle.StepFile, bundle.AutoregressiveFile} {
 			if slices.Contains(b.Manifest.FileNames(), file) {
 				paths, owners = append(paths, b.Path(file)), append(owners, c.name)
 			}
+		}
+		if (b.Manifest.Model.Attention == bundle.Causal) != b.Manifest.HasAutoregressive() {
+			t.Errorf("%s: files %q", c.name, b.Manifest.FileNames())
 		}
 	}
 	var models []operatorModel

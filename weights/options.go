@@ -145,14 +145,17 @@ func (o *Options) validate() error {
 		return fmt.Errorf("%w rounds is %d, but unroll is %d; give at most so many rounds, or unroll more", ErrOption, o.Decode.Rounds, o.Unroll)
 	case len(o.ActionDims) == 0:
 		return fmt.Errorf("%w action-dims is empty", ErrOption)
-	case !slices.Contains(decode.Presets(), decode.Preset(o.Decode.Preset)):
-		return fmt.Errorf("%w preset is %q, must be one of %q", ErrOption, o.Decode.Preset, decode.Presets())
+	case o.Decode.Preset != string(decode.Autoregressive) && !slices.Contains(decode.Presets(), decode.Preset(o.Decode.Preset)):
+		return fmt.Errorf("%w preset is %q, must be one of %q", ErrOption, o.Decode.Preset, append(decode.Presets(), decode.Autoregressive))
 	}
 	return o.checkPrecision()
 }
 
 // manifest says everything about the bundle but the files' hashes.
 func (o *Options) manifest(c *checkpoint, n *network) (bundle.Manifest, error) {
+	if o.Decode.Preset == string(decode.Autoregressive) && !n.hasAutoregressive() {
+		return bundle.Manifest{}, fmt.Errorf("%w preset is autoregressive, which is for tokens with causal attention; this model's attention is %s", ErrOption, n.attention)
+	}
 	key, set, err := c.readStatistics(o)
 	if err != nil {
 		return bundle.Manifest{}, err

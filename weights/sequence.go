@@ -210,7 +210,12 @@ func (n *network) place(g *onnx.Graph, o observation, s *sequence) {
 // and with the full vocabulary the logarithm [B, L] of the softmax denominator
 // over it, whose sum is taken in the type wide.
 func (n *network) logits(g *onnx.Graph, s *sequence, tokens onnx.Value, wide onnx.Type) (logits, logDenominator onnx.Value) {
-	logits = n.allLogits(g, s, tokens)
+	return n.ofBins(g, n.allLogits(g, s, tokens), wide)
+}
+
+// ofBins takes the logits of the bins [B, L, K] out of the head's, and with the full
+// vocabulary the logarithm of the denominator [B, L].
+func (n *network) ofBins(g *onnx.Graph, logits onnx.Value, wide onnx.Type) (ofBins, logDenominator onnx.Value) {
 	if n.tokens.vocabulary != bundle.FullVocabulary {
 		return logits, onnx.Value{}
 	}

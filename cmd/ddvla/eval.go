@@ -177,7 +177,13 @@ func (e *evalDecode) decoders(c *configuration) ([]compare.Decoder, error) {
 	names := make([]string, len(all))
 	for i, d := range all {
 		names[i] = d.Name
-		if d.LeftToRight && c.manifest.Model.Attention != bundle.Causal {
+		switch {
+		case !d.LeftToRight:
+		case c.manifest.HasAutoregressive():
+			// The graph that keeps keys and values gives the same tokens sooner.
+			all[i].LeftToRight, all[i].Params = false, decode.Params{Preset: decode.Autoregressive, Rounds: 1}
+			all[i].Meaning += "; keys and values kept"
+		case c.manifest.Model.Attention != bundle.Causal:
 			all[i].Meaning += fmt.Sprintf("; not trained for, attention is %s", c.manifest.Model.Attention)
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/ddvla/ddvla/internal/testbundle"
 	"github.com/ddvla/ddvla/msgs"
 	"github.com/ddvla/ddvla/policy/bundle"
+	"github.com/ddvla/ddvla/policy/compare"
+	"github.com/ddvla/ddvla/weights"
 )
 
 // evaluated runs `ddvla eval decode` on a bag and reads its JSON.
@@ -64,6 +66,31 @@ func TestEvalDecode(t *testing.T) {
 	parallel, parameters := slices.Index(names, "parallel"), slices.Index(names, "parameters")
 	if share := e.Agreement[parallel][parameters]; share < 0.99 {
 		t.Errorf("committing all at once agrees with one pass in %g", share)
+	}
+}
+
+// A causal policy is decoded from left to right on the graph that keeps keys and
+// values, with the tokens that a pass over everything for each gives; of another
+// attention's line the table says that it was not trained for it.
+func TestEvalDecodeLeftToRight(t *testing.T) {
+	evaluate := func(change func(o *weights.Options)) compare.Row {
+		e := evaluated(t, "--bundle", testbundle.With(t, change), "--limit", "1", "--rounds", "2", "--decoders", "autoregressive")
+		if len(e.Rows) != 2 || e.Rows[1].Passes != 112 {
+			t.Fatalf("%+v", e.Rows)
+		}
+		return e.Rows[1]
+	}
+	if r := evaluate(func(o *weights.Options) { o.Attention = bundle.Causal }); !strings.HasSuffix(r.Meaning, "(OpenVLA); keys and values kept") {
+		t.Errorf("causal: %q", r.Meaning)
+	}
+	if r := evaluate(func(o *weights.Options) { o.Attention = bundle.Prefix }); !strings.HasSuffix(r.Meaning, "; not trained for, attention is prefix") {
+		t.Errorf("prefix: %q", r.Meaning)
+	}
+	// The parameters' line is the same decoder.
+	e := evaluated(t, "--bundle", testbundle.With(t, func(o *weights.Options) { o.Attention = bundle.Causal }), "--limit", "1", "--rounds", "2",
+		"--decoders", "autoregressive", "--ros-args", "-p", "decode.preset:=autoregressive")
+	if len(e.Rows) != 3 || e.Rows[2].Name != "parameters" || e.Rows[2].Passes != 112 || e.Agreement[1][2] != 1 || e.Agreement[0][1] == 1 {
+		t.Errorf("%+v, agreement %v", e.Rows, e.Agreement)
 	}
 }
 

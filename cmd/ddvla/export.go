@@ -54,7 +54,7 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	normalization := flags.String("normalization", string(o.Normalization), "statistics behind the bins: `bounds or bounds_q99`")
 	flags.StringVar(&o.PromptTemplate, "prompt-template", o.PromptTemplate, "`text` with {instruction} in it")
 	flags.IntVar(&o.MaxPromptTokens, "max-prompt-tokens", o.MaxPromptTokens, "longest prompt in `tokens`")
-	flags.StringVar(&o.Decode.Preset, "preset", o.Decode.Preset, "decoding `preset`: greedy, paper, official or official-remask")
+	flags.StringVar(&o.Decode.Preset, "preset", o.Decode.Preset, "decoding `preset`: greedy, paper, official, official-remask or, with causal attention, autoregressive")
 	flags.IntVar(&o.Decode.Rounds, "rounds", o.Decode.Rounds, "decoding `rounds`")
 	if err := parse(flags, args, 0, stdout); err != nil {
 		return err

@@ -23,6 +23,7 @@ import (
 	model "github.com/ddvla/ddvla/policy"
 	"github.com/ddvla/ddvla/policy/action"
 	"github.com/ddvla/ddvla/policy/bundle"
+	"github.com/ddvla/ddvla/policy/decode"
 	"github.com/ddvla/ddvla/policy/vision"
 	"github.com/ddvla/ddvla/ros/param"
 )
@@ -110,6 +111,9 @@ func runPredict(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	if *traced != "" {
 		if c.manifest.Model.Head == bundle.L1Head {
 			return usageError{fmt.Errorf("--trace: %w", node.ErrNotDecoded)}
+		}
+		if c.settings.Live.Decode.Preset == decode.Autoregressive {
+			return usageError{fmt.Errorf("--trace: %w", node.ErrNoRounds)}
 		}
 		if err := checkOut("--trace", *traced); err != nil {
 			return usageError{err}
@@ -331,6 +335,8 @@ func (p *prediction) take(pol *model.Policy, r *model.Result) error {
 	p.Prompt, p.Head, p.Preset, p.MaxRounds, p.Rounds = r.Prompt, m.Model.Head, string(d.Preset), d.Rounds, r.Rounds
 	if p.Head == bundle.L1Head {
 		p.Preset, p.MaxRounds = "", r.Rounds
+	} else if d.Preset == decode.Autoregressive {
+		p.MaxRounds = r.Rounds
 	}
 	p.Seconds.Preprocess = r.Timings.Preprocess.Seconds()
 	p.Seconds.Inference = r.Timings.Inference.Seconds()
@@ -688,6 +694,8 @@ func (p *prediction) print(w io.Writer) error {
 	line("prompt", "%q", p.Prompt)
 	if p.Head == bundle.L1Head {
 		line("decoding", "none: the L1 head gives values in one pass")
+	} else if p.Preset == string(decode.Autoregressive) {
+		line("decoding", "%s, %d tokens from left to right, seed %d", p.Preset, p.Rounds, p.Seed)
 	} else {
 		line("decoding", "%s, %d of at most %d rounds, seed %d", p.Preset, p.Rounds, p.MaxRounds, p.Seed)
 	}

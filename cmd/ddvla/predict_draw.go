@@ -20,6 +20,7 @@ import (
 	"gonum.org/v1/plot/vg/vgimg"
 
 	"github.com/ddvla/ddvla/policy/bundle"
+	"github.com/ddvla/ddvla/policy/decode"
 )
 
 // drawingLimit bounds a drawing's sides in pixels.
@@ -192,8 +193,11 @@ func (p *prediction) drawHead(c draw.Canvas) {
 	sans(&style, 10)
 	at.Y -= 20
 	how := fmt.Sprintf("%s, %s, %d rounds", p.Policy, p.Preset, p.Rounds)
-	if p.Head == bundle.L1Head {
+	switch {
+	case p.Head == bundle.L1Head:
 		how = p.Policy + ", L1 head"
+	case p.Preset == string(decode.Autoregressive):
+		how = p.Policy + ", left to right"
 	}
 	if p.Confidence != nil {
 		how += fmt.Sprintf(", mean confidence %.2f", p.Mean)

@@ -24,6 +24,7 @@ import (
 	"github.com/ddvla/ddvla/policy/vision"
 	"github.com/ddvla/ddvla/sim"
 	"github.com/ddvla/ddvla/urdf"
+	"github.com/ddvla/ddvla/weights"
 )
 
 // scene is a simulated robot's observation as files: head and right wrist as
@@ -645,4 +646,26 @@ func TestPredictTicksAreRoundAndLabelled(t *testing.T) {
 			t.Errorf("%g to %g: %s, want %s", c.low, c.high, got, c.want)
 		}
 	}
+}
+
+// From left to right there are tokens and no rounds: none to trace, and none is told.
+func TestPredictFromLeftToRight(t *testing.T) {
+	s := newScene(t)
+	dir := testbundle.With(t, func(o *weights.Options) { o.Attention = bundle.Causal })
+	png := filepath.Join(t.TempDir(), "chunk.png")
+	args := s.args(dir, "--state", s.numbers(), "--preset", "autoregressive", "--out", png)
+	p := predictJSON(t, args...)
+	if p.Preset != "autoregressive" || p.Rounds != 112 || p.MaxRounds != 112 || p.Confidence == nil {
+		t.Errorf("preset %q, rounds %d of %d, confidence %v", p.Preset, p.Rounds, p.MaxRounds, p.Confidence)
+	}
+	status, stdout, stderr := call(t, args...)
+	if status != 0 || !strings.Contains(stdout, "decoding    autoregressive, 112 tokens from left to right, seed 1\n") {
+		t.Errorf("status %d, %s\n%s", status, stderr, stdout)
+	}
+	if info, err := os.Stat(png); err != nil || info.Size() == 0 {
+		t.Errorf("no drawing: %v", err)
+	}
+	refused(t, 2, []string{"--trace", "left to right"}, append(args, "--trace", filepath.Join(t.TempDir(), "trace.png"))...)
+	refused(t, 1, []string{"decode.*", "mean_window", "autoregressive"}, append(args, "--ros-args", "-p", "decode.mean_window:=1")...)
+	refused(t, 1, []string{"preset", "causal attention"}, s.args(testbundle.Dir(t), "--state", s.numbers(), "--preset", "autoregressive")...)
 }

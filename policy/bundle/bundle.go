@@ -74,6 +74,13 @@ func open(dir string) (*Bundle, error) {
 // FileNames returns the names of the files that the manifest lists, sorted.
 func (m *Manifest) FileNames() []string { return sortedKeys(m.Files) }
 
+// HasAutoregressive reports whether the bundle has a graph for decoding from left to
+// right.
+func (m *Manifest) HasAutoregressive() bool {
+	_, ok := m.Files[AutoregressiveFile]
+	return ok
+}
+
 // CheckFile compares a file of the bundle in dir with the sha256 that the
 // manifest has of it.
 func CheckFile(dir, name, want string) error {

@@ -13,12 +13,14 @@ const SchemaVersion = 1
 
 // File names inside a bundle directory.
 const (
-	ManifestFile   = "policy.json"
-	GraphFile      = "policy.onnx"
-	StepFile       = "step.onnx"
-	WeightsFile    = "policy.onnx.data"
-	TokenizerFile  = "tokenizer.model"
-	StatisticsFile = "dataset_statistics.json"
+	ManifestFile = "policy.json"
+	GraphFile    = "policy.onnx"
+	StepFile     = "step.onnx"
+	// AutoregressiveFile is there where the attention is causal and actions are tokens.
+	AutoregressiveFile = "autoregressive.onnx"
+	WeightsFile        = "policy.onnx.data"
+	TokenizerFile      = "tokenizer.model"
+	StatisticsFile     = "dataset_statistics.json"
 )
 
 // Manifest is policy.json. All lengths are in metres, angles in radians, rates
@@ -342,7 +344,8 @@ type ProprioDim struct {
 
 // Decode holds the defaults of the decoding parameters.
 type Decode struct {
-	// Preset is "greedy", "paper", "official" or "official-remask".
+	// Preset is "greedy", "paper", "official", "official-remask" or, where the bundle
+	// has AutoregressiveFile, "autoregressive".
 	Preset string `json:"preset"`
 	// Rounds is T, at most Model.Unrolled where that is not 0.
 	Rounds int `json:"rounds"`

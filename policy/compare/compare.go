@@ -20,7 +20,7 @@ type Decoder struct {
 	Meaning string // a phrase
 	// Params are unread where LeftToRight is set.
 	Params decode.Params
-	// LeftToRight is decode.LeftToRight, a pass for each token.
+	// LeftToRight is decode.LeftToRight on the step graph, a pass for each token.
 	LeftToRight bool
 }
 
@@ -60,7 +60,7 @@ type Dim struct {
 
 // Sample is what one decoder made of one observation.
 type Sample struct {
-	Passes int           // of the network
+	Passes int           // of the network, or tokens one after the other
 	Took   time.Duration // for the passes
 	Bins   []int64       // L; nil where there are none, as with an L1 head
 	Values []float64     // the chunk, rows of the dimensions

@@ -5,52 +5,81 @@ import (
 	"fmt"
 )
 
-// LeftToRight decodes one row position by position, as an autoregressive policy
-// (OpenVLA) does: pass i evaluates the network with positions 0..i-1 in place and
-// the rest masked, and takes the most probable bin of position i, the lowest on a
-// tie. known has shape L: a bin that is given, or -1; each of the others costs a
-// pass, which logits is told the number of. Of a policy whose attention is not
-// causal this is an approximation that it was not trained for.
+// LeftToRight decodes position by position, as an autoregressive policy (OpenVLA)
+// does: the pass for position i evaluates the network with positions 0..i-1 in place
+// and the rest masked, and draws position i with the token temperature and noise of
+// round 0; at temperature 0 it takes the most probable bin, the lowest on a tie.
+// Each position that is not given in every row costs a pass, which logits is told
+// the number of. The inputs are those of preset Autoregressive; of others only
+// Known, TokenTemperature, TokenNoise and Centres are read. Policies whose attention
+// is bidirectional or prefix were trained on chunks that are masked at random, or all
+// over, not from left to right: what they say in this order tells little of what an
+// autoregressive policy would.
 //
-// The result has no trace; Rounds counts the passes, Confidence is that of each
-// position's own pass (0 where it was given), and Mean the bin's centre. Errors
-// are those of Decode.
-func LeftToRight(ctx context.Context, logits LogitsFunc, known []int64, bins int) (*Result, error) {
-	n := len(known)
-	in, err := Params{Preset: Greedy, Rounds: 1}.Inputs([]int{n}, n, bins, NewNoise(0))
-	if err != nil {
-		return nil, err
-	}
-	copy(in.Known, known)
-	in.MeanWindow = 0
+// Rounds counts the passes, Confidence is that of each position's own pass (0 where
+// it was given), and Mean the bin's centre. There is no trace, but TraceMargin, of
+// shape L,B: the closest decision of each row up to and including each position.
+// Errors are those of Decode.
+func LeftToRight(ctx context.Context, logits LogitsFunc, in *Inputs) (*Result, error) {
 	if err := in.Validate(); err != nil {
 		return nil, err
 	}
-	var r row
-	r.start(in, 0)
-	res := &Result{}
-	values := make([]float32, n*bins)
-	for i := range r.bins {
-		if r.given[i] {
-			continue
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("decode position %d: %w", i, err)
-		}
-		out := Logits{Values: values}
-		if err := logits(ctx, res.Rounds, r.bins, &out); err != nil {
-			return nil, fmt.Errorf("decode position %d: %w", i, err)
-		}
-		if len(out.Values) != len(values) || out.LogDenominator != nil && len(out.LogDenominator) != n {
-			return nil, fmt.Errorf("decode position %d: %d logits and %d denominators, want %d and 0 or %d", i, len(out.Values), len(out.LogDenominator), len(values), n)
-		}
-		if err := r.softmax(in, res.Rounds, 0, out, true); err != nil {
-			return nil, fmt.Errorf("decode: %w", err)
-		}
-		r.bins[i] = r.draw(in, 0, 0, i, out.Values[i*bins:][:bins])
-		r.confidence[i] = r.p[i*bins+int(r.bins[i])]
-		res.Rounds++
+	n := in.Positions
+	only := *in // no position is committed before its turn
+	only.Initial = filled(len(in.Known), int64(-1))
+	rows := make([]row, in.Batch)
+	for b := range rows {
+		rows[b].start(&only, b)
 	}
-	res.Bins, res.Confidence, res.Mean = r.bins, r.confidence, r.means(in.Centres, 0)
+	res := &Result{}
+	tokens, values := make([]int64, in.Batch*n), make([]float32, in.Batch*n*in.Bins)
+	for i := range n {
+		masked := false
+		for b := range rows {
+			copy(tokens[b*n:], rows[b].bins)
+			masked = masked || rows[b].bins[i] < 0
+		}
+		if masked {
+			if err := ctx.Err(); err != nil {
+				return nil, fmt.Errorf("decode position %d: %w", i, err)
+			}
+			out := Logits{Values: values}
+			if err := logits(ctx, res.Rounds, tokens, &out); err != nil {
+				return nil, fmt.Errorf("decode position %d: %w", i, err)
+			}
+			if len(out.Values) != len(values) || out.LogDenominator != nil && len(out.LogDenominator) != len(tokens) {
+				return nil, fmt.Errorf("decode position %d: %d logits and %d denominators, want %d and 0 or %d", i, len(out.Values), len(out.LogDenominator), len(values), len(tokens))
+			}
+			for b := range rows {
+				if err := rows[b].fill(&only, res.Rounds, b, i, out); err != nil {
+					return nil, fmt.Errorf("decode: %w", err)
+				}
+			}
+			res.Rounds++
+		}
+		for b := range rows {
+			res.TraceMargin = append(res.TraceMargin, rows[b].margin)
+		}
+	}
+	for b := range rows {
+		res.Bins = append(res.Bins, rows[b].bins...)
+		res.Confidence = append(res.Confidence, rows[b].confidence...)
+		for _, bin := range rows[b].bins {
+			res.Mean = append(res.Mean, in.Centres[bin])
+		}
+	}
 	return res, nil
+}
+
+// fill draws one masked position of row b from its pass.
+func (r *row) fill(in *Inputs, pass, b, i int, out Logits) error {
+	if r.bins[i] >= 0 {
+		return nil
+	}
+	if err := r.softmax(in, pass, b, out, true); err != nil {
+		return err
+	}
+	r.bins[i] = r.draw(in, 0, b, i, out.Values[(b*in.Positions+i)*in.Bins:][:in.Bins])
+	r.confidence[i] = r.p[i*in.Bins+int(r.bins[i])]
+	return nil
 }

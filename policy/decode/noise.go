@@ -28,6 +28,7 @@ func NewNoise(seed uint64) *Noise { return &Noise{seed: seed} }
 // Draw draws the noise of the next chunk: batch rows of positions tokens over
 // bins bins, decoded with p.
 func (n *Noise) Draw(p Params, batch, positions, bins int) {
+	p = p.inRounds()
 	source := rand.NewPCG(n.seed, n.index)
 	token, choice := p.draws()
 	n.ahead.token.draw(token, func() float64 {

@@ -23,6 +23,7 @@ type officialCase struct {
 	Logits      string  `json:"logits"`
 	TokenNoise  string  `json:"token_noise"`
 	ChoiceNoise string  `json:"choice_noise"`
+	Start       []int64 `json:"start,omitempty"` // -1 masked; all, where there is none
 	Trace       []int64 `json:"trace,omitempty"`
 }
 
@@ -54,7 +55,14 @@ func (c officialCase) decode(t *testing.T) *Result {
 	if c.Remask {
 		p.Preset = OfficialRemask
 	}
-	in := inputsOf(t, p, []int{c.Positions}, c.Positions, c.Bins)
+	masked := c.Positions
+	for _, bin := range c.Start {
+		if bin >= 0 {
+			masked--
+		}
+	}
+	in := inputsOf(t, p, []int{masked}, c.Positions, c.Bins)
+	copy(in.Initial, c.Start)
 	in.TokenNoise = Array{Shape: []int{c.Rounds, 1, c.Positions, c.Bins}, Data: floatsOf(t, c.TokenNoise)}
 	in.ChoiceNoise = Array{Shape: []int{c.Rounds, 1, c.Positions}, Data: floatsOf(t, c.ChoiceNoise)}
 	res, err := Decode(context.Background(), given(floatsOf(t, c.Logits)), in)
@@ -111,6 +119,15 @@ func TestOfficialPresetEqualsTranscriptionOnNewCases(t *testing.T) {
 			return v
 		}
 		c.Logits = textOf(normal(c.Rounds*c.Positions*c.Bins, 3))
+		if i%4 == 0 {
+			for range c.Positions {
+				c.Start = append(c.Start, int64(rng.IntN(2*c.Bins))-int64(c.Bins))
+			}
+			for at, bin := range c.Start {
+				c.Start[at] = max(bin, -1)
+			}
+			c.Start[rng.IntN(c.Positions)] = -1 // something to decode
+		}
 		c.TokenNoise, c.ChoiceNoise = textOf(gumbel(c.Rounds*c.Positions*c.Bins)), textOf(gumbel(c.Rounds*c.Positions))
 		cases = append(cases, c)
 	}

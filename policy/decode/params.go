@@ -21,9 +21,15 @@ const (
 	// OfficialRemask is the released code with use_remask: committed tokens
 	// compete in the ranking, ever more likely to be masked again.
 	OfficialRemask Preset = "official-remask"
+	// Autoregressive decodes from left to right, as OpenVLA does: LeftToRight. It is
+	// for policies with causal attention, whose graph of it keeps keys and values. It
+	// decodes nothing in rounds: Rounds is unread, TokenTemperature (0 by default) may
+	// be one value, and everything else must be left empty.
+	Autoregressive Preset = "autoregressive"
 )
 
-// Presets lists the presets, the default first.
+// Presets lists the presets of decoding in rounds, the default first: all but
+// Autoregressive.
 func Presets() []Preset { return []Preset{Greedy, Paper, Official, OfficialRemask} }
 
 // Params chooses how chunks are decoded. Every value may change between two
@@ -31,7 +37,7 @@ func Presets() []Preset { return []Preset{Greedy, Paper, Official, OfficialRemas
 // preset. The lists but ScheduleTable override round by round: empty is the
 // preset's own, one value holds in every round, else one value per round.
 type Params struct {
-	// Preset must be one of Presets.
+	// Preset must be one of Presets, or Autoregressive.
 	Preset Preset
 	// Rounds is T, 1..64: more rounds commit fewer tokens at a time. The paper
 	// uses 12.
@@ -66,11 +72,16 @@ func DefaultParams() Params { return Params{Preset: Greedy, Rounds: 12} }
 
 // Validate returns a *FieldError for the first value that cannot be used.
 func (p Params) Validate() error {
-	if !slices.Contains(Presets(), p.Preset) {
-		return fieldError("preset", "is %q, must be greedy, paper, official or official-remask", string(p.Preset))
+	if p.Preset != Autoregressive && !slices.Contains(Presets(), p.Preset) {
+		return fieldError("preset", "is %q, must be greedy, paper, official, official-remask or autoregressive", string(p.Preset))
 	}
 	if p.Rounds < 1 || p.Rounds > MaxRounds {
 		return fieldError("rounds", "is %d, must be 1..%d", p.Rounds, MaxRounds)
+	}
+	if p.Preset == Autoregressive {
+		if err := p.validateAutoregressive(); err != nil {
+			return err
+		}
 	}
 	if err := p.validateSchedule(); err != nil {
 		return err
@@ -92,6 +103,40 @@ func (p Params) Validate() error {
 		return fieldError("mean_window", "is %d, must be 0..255", *w)
 	}
 	return nil
+}
+
+// validateAutoregressive refuses what only decoding in rounds reads.
+func (p Params) validateAutoregressive() error {
+	unread := func(field string) error {
+		return fieldError(field, "is given, but preset autoregressive decodes nothing in rounds; leave it empty")
+	}
+	switch {
+	case p.Schedule != "":
+		return unread("schedule")
+	case len(p.ScheduleTable) > 0:
+		return unread("schedule_table")
+	case p.Score != "":
+		return unread("score")
+	case p.MeanWindow != nil:
+		return unread("mean_window")
+	case len(p.TokenTemperature) > 1:
+		return fieldError("token_temperature", "has %d values, must be none or one with preset autoregressive", len(p.TokenTemperature))
+	}
+	for _, v := range p.overrides() {
+		if v.field != "token_temperature" && len(v.values) > 0 {
+			return unread(v.field)
+		}
+	}
+	return nil
+}
+
+// inRounds is p with the number of rounds that it is decoded in: from left to right
+// all that is drawn is drawn once.
+func (p Params) inRounds() Params {
+	if p.Preset == Autoregressive {
+		p.Rounds = 1
+	}
+	return p
 }
 
 func (p Params) validateSchedule() error {
@@ -125,10 +170,17 @@ func (p Params) validateSchedule() error {
 }
 
 // ValidateFor is Validate for a policy whose graph has the given number of
-// rounds (bundle.Model.Unrolled), 0 for any.
-func (p Params) ValidateFor(unrolled int) error {
+// rounds (bundle.Model.Unrolled), 0 for any, and which has a graph for Autoregressive
+// or not.
+func (p Params) ValidateFor(unrolled int, autoregressive bool) error {
 	if err := p.Validate(); err != nil {
 		return err
+	}
+	if p.Preset == Autoregressive {
+		if !autoregressive {
+			return fieldError("preset", "is autoregressive, but the policy has no autoregressive.onnx, which ddvla export writes for models with causal attention alone; choose another")
+		}
+		return nil
 	}
 	return checkUnrolled(p.Rounds, unrolled)
 }
@@ -174,6 +226,7 @@ func (p Params) Inputs(masked []int, positions, bins int, noise *Noise) (*Inputs
 	if len(masked) < 1 || positions < 1 || bins < 2 {
 		return nil, fieldError("shape", "%d rows, %d positions, %d bins; must be at least 1, 1 and 2", len(masked), positions, bins)
 	}
+	p = p.inRounds()
 	drawn := noise.next(p, len(masked), positions, bins)
 	T, size := p.Rounds, len(masked)*positions
 	in := &Inputs{

@@ -55,6 +55,10 @@ func (g *Graph) Narrow(v Value) Value {
 // half reports whether the graph's type has 16 bits.
 func (g *Graph) half() bool { return g.float == Float16 || g.float == BFloat16 }
 
+// Type is the type of the graph's values, for inputs of a body that take them: that
+// of In or, where arithmetic is not Native, Float32.
+func (g *Graph) Type() Type { return g.held() }
+
 // held is the type of the graph's values.
 func (g *Graph) held() Type {
 	if g.half() && g.scope.model.arithmetic == Native {

@@ -4,7 +4,8 @@
 
 jobs.json is a list of {"dir", "args" of make_random.py, "cases": [{"batch", "prompt", "mutations"}]};
 without args the checkpoint is "trained", a directory, for "images" and "slots". Each case becomes
-DIR/case-N.safetensors: the inputs, the logits, what each stage of the network gave ("stage.dino" ...), the
+DIR/case-N.safetensors: the inputs, the logits, the tokens decoded from left to right with causal attention
+and with bidirectional ("autoregressive", with the gap of the two largest logits of each), what each stage of the network gave ("stage.dino" ...), the
 logits with each other kind of attention and those of each mutation, and the logarithm of the denominator over the whole vocabulary, all float32 (the integers among them are exact).
 
 A job with "lora": {"r", "alpha", "rslora", "dtype"} makes a random adapter in DIR-adapter as PEFT
@@ -46,6 +47,17 @@ def log_denominators(net, inputs):
     with torch.no_grad():
         everything = F.linear(hidden["last"].double(), net.language_model.lm_head.weight.double())
     return everything[..., : net.sizes.vocab].logsumexp(-1).float(), everything.logsumexp(-1).float()
+
+
+def left_to_right(net, inputs, attention):
+    """The most probable bins, one pass over the whole sequence for each, and how clear each was."""
+    tokens = torch.full_like(inputs[4], -1)
+    gaps = torch.zeros(tokens.shape)
+    for i in range(tokens.shape[1]):
+        best = net.logits(*inputs[:4], tokens, attention=attention)[:, i].topk(2)
+        tokens[:, i] = best.indices[:, 0]
+        gaps[:, i] = best.values[:, 0] - best.values[:, 1]
+    return tokens.float(), gaps
 
 
 def stages(net, inputs):
@@ -219,6 +231,9 @@ for job in json.load(sys.stdin):
         for kind in ("prefix", "causal"):
             tensors["logits." + kind] = net.logits(*inputs, attention=kind)
             tensors[f"logits.{kind}.no_shift"] = net.logits(*inputs, attention=kind, mutate="no_shift")
+        if sizes["slots"] < 50:
+            tensors["autoregressive"], tensors["autoregressive.gaps"] = left_to_right(net, inputs, "causal")
+            tensors["autoregressive.bidirectional"], _ = left_to_right(net, inputs, "bidirectional")
         for mutation in case["mutations"]:
             tensors["logits." + mutation] = net.logits(*inputs, mutate=mutation)
         checkpoint.write_safetensors(os.path.join(job["dir"], f"case-{number}.safetensors"), tensors)

@@ -17,12 +17,14 @@ import numpy as np
 f32 = np.float32
 
 
-def decode(logits, token_noise, choice_noise, remask):
-    """logits, token_noise [T, L, K]; choice_noise [T, L]. The state after each
-    round, -1 where masked; the last is what the robot gets."""
+def decode(logits, token_noise, choice_noise, remask, start=None):
+    """logits, token_noise [T, L, K]; choice_noise [T, L]; start [L], the ids before
+    the first round, -1 where masked (all, where it is not given). The state after
+    each round; the last is what the robot gets."""
     rounds, length, _ = logits.shape
-    unknown = np.ones(length, bool)
-    ids = np.full(length, -1)
+    ids = np.full(length, -1) if start is None else np.array(start)
+    unknown = ids < 0
+    masked = int(unknown.sum())  # of this the schedule takes its shares
     states = []
     for s in range(rounds):
         x = logits[s]
@@ -34,8 +36,8 @@ def decode(logits, token_noise, choice_noise, remask):
 
         ratio = f32(s + 1) / f32(rounds)
         gamma = np.clip(np.cos(f32(np.pi / 2) * ratio), f32(1e-6), f32(1))
-        m = int(np.floor(f32(length) * gamma))
-        m = max(1, min(m, length - 1))
+        m = int(np.floor(f32(masked) * gamma))
+        m = max(1, min(m, masked - 1))
 
         own = p[np.arange(length), sampled]
         known_score = own * (f32(1) - ratio) if remask else np.full(length, np.inf, f32)
@@ -64,19 +66,27 @@ def traces(cases):
     for c in cases:
         t, l, k = c["rounds"], c["positions"], c["bins"]
         c["trace"] = decode(array(c["logits"], t, l, k), array(c["token_noise"], t, l, k),
-                            array(c["choice_noise"], t, l), c["remask"]).ravel().tolist()
+                            array(c["choice_noise"], t, l), c["remask"], c.get("start")).ravel().tolist()
     return cases
 
 
 def golden():
     rng = np.random.default_rng(20508)
-    for i, (t, l, k) in enumerate([(12, 14, 8), (12, 21, 4), (8, 7, 16), (5, 2, 5), (4, 35, 3), (1, 6, 7), (2, 9, 9), (12, 12, 6)]):
-        yield {
+    sizes = [(12, 14, 8), (12, 21, 4), (8, 7, 16), (5, 2, 5), (4, 35, 3), (1, 6, 7), (2, 9, 9), (12, 12, 6)]
+    # These start with tokens in place; the last number is how many are masked.
+    starts = [(6, 9, 4, 1), (12, 14, 3, 9), (7, 12, 4, 11), (5, 11, 5, 6), (3, 2, 6, 1)]
+    for i, (t, l, k, *masked) in enumerate(sizes + starts):
+        case = {
             "rounds": t, "positions": l, "bins": k, "remask": i % 4 == 3,
             "logits": text(2 * rng.standard_normal((t, l, k))),
             "token_noise": text(rng.gumbel(size=(t, l, k))),
             "choice_noise": text(rng.gumbel(size=(t, l))),
         }
+        for n in masked:
+            start = rng.integers(k, size=l)
+            start[rng.permutation(l)[:n]] = -1
+            case["start"] = start.tolist()
+        yield case
 
 
 if __name__ == "__main__":
