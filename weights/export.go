@@ -119,7 +119,7 @@ func (j *job) export(ctx context.Context, o Options) error {
 			} else if len(o.Observations) > 0 {
 				return err
 			} else if o.Note != nil {
-				o.Note(fmt.Sprintf("the damage of %s is not measured: %v", m.Model.Precision, err))
+				o.Note(fmt.Sprintf("the damage of %s is not measured%s: %v", m.Model.Precision, j.network.unchecked(), err))
 			}
 		}
 		for _, f := range j.checkpoint.files {
@@ -198,7 +198,11 @@ func (j *job) writeSome(n *network, path string, work *meter, also io.Writer, wa
 	if err == nil && (wanted(cosName) || wanted(sinName)) {
 		err = n.llama.writeRope(store)
 	}
-	return store, errors.Join(err, w.Flush(), f.Close())
+	if err == nil {
+		// After an error, Flush would return the same one again.
+		err = w.Flush()
+	}
+	return store, errors.Join(err, f.Close())
 }
 
 func hexSum(sum [sha256.Size]byte) string { return hex.EncodeToString(sum[:]) }

@@ -383,7 +383,7 @@ func interrupted(t *testing.T, precision string, step int) {
 			}
 			return
 		}
-		if !errors.Is(err, context.Canceled) || len(entries) != 0 {
+		if !errors.Is(err, context.Canceled) || len(entries) != 0 || strings.Contains(err.Error(), "\n") {
 			t.Fatalf("after %d looks: %v, left %v", looks, err, entries)
 		}
 	}

@@ -31,7 +31,7 @@ type llama struct {
 	ropeTheta    float64
 	maxPositions int
 	headless     bool // an action head reads the normed hidden states
-	// quantised says how the linear layers are stored, nil for float32.
+	// quantised says how the linear layers are stored, nil where they are no integers.
 	quantised *quantisation
 }
 

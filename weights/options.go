@@ -74,7 +74,8 @@ type Options struct {
 	// Activations is the type in which a Llama with integer weights computes, and of its
 	// other weights: "fp32", "fp16" or "bf16"; empty for fp32.
 	Activations string
-	// BlockSize is the number of integer weights that share a scale: 32, 64 or 128.
+	// BlockSize is the number of integer weights that share a scale: 32, 64 or 128; 0
+	// for 32. Other precisions take none.
 	BlockSize int
 	// Asymmetric gives each block of integer weights a zero point of its own.
 	Asymmetric bool
@@ -86,7 +87,7 @@ type Options struct {
 	// Decode holds the decoding defaults.
 	Decode bundle.Decode
 	// Observations are what the damage of a precision is measured on; none for made
-	// ones.
+	// ones. fp32 has none to measure and takes none.
 	Observations []Observation
 	// Note, where it is not nil, is told in one line what an export could not do that
 	// the bundle does not need, or what looks wrong and may be right.
@@ -113,7 +114,6 @@ func Defaults() Options {
 		PromptTemplate:  "In: What action should the robot take to {instruction}?\nOut:",
 		MaxPromptTokens: 64,
 		Precision:       precisionFP32,
-		BlockSize:       32,
 		Decode:          bundle.Decode{Preset: "greedy", Rounds: 12},
 	}
 	layout, _ := findLayout(defaultLayout)

@@ -55,10 +55,14 @@ func (o *Options) checkPrecision() error {
 		return fmt.Errorf("%w activations is %q, must be fp32, fp16 or bf16", ErrOption, o.Activations)
 	case o.Activations != "" && !integer && o.Activations != o.Precision:
 		return fmt.Errorf("%w activations is %s, but the precision is %s, in which it computes too; it is for int8 and int4", ErrOption, o.Activations, o.Precision)
-	case o.BlockSize != 32 && o.BlockSize != 64 && o.BlockSize != 128:
+	case o.BlockSize != 0 && o.BlockSize != 32 && o.BlockSize != 64 && o.BlockSize != 128:
 		return fmt.Errorf("%w block-size is %d, must be 32, 64 or 128", ErrOption, o.BlockSize)
+	case o.BlockSize != 0 && !integer:
+		return fmt.Errorf("%w block-size is given, but the precision is %s; it is for int8 and int4", ErrOption, o.Precision)
 	case o.Asymmetric && !integer:
 		return fmt.Errorf("%w asymmetric is given, but the precision is %s; it is for int8 and int4", ErrOption, o.Precision)
+	case len(o.Observations) > 0 && !integer && o.types() == numberTypes{onnx.Float32, onnx.Float32}:
+		return fmt.Errorf("%w observations are given, but all is fp32, which does no damage to measure on them; leave them out or choose another precision", ErrOption)
 	}
 	return nil
 }
@@ -83,6 +87,15 @@ func (n *network) elem(e entry) onnx.Type {
 		return n.types.vision
 	}
 	return n.types.language
+}
+
+// unchecked says what else is not known where the damage is not: nothing, or whether
+// numbers are too large for float16.
+func (n *network) unchecked() string {
+	if n.types.vision == onnx.Float16 || n.types.language == onnx.Float16 {
+		return ", nor whether float16 holds its numbers"
+	}
+	return ""
 }
 
 // plain reports whether all is float32.

@@ -1,6 +1,7 @@
 package weights
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 
@@ -19,7 +20,7 @@ const (
 
 // quantisation is how the linear layers of the language model are stored: each
 // row of a weight [out, in] in blocks along in, the last one padded, a block as
-// codes of some bits and a float32 scale: (code - zero point) * scale.
+// codes of some bits and a scale of the activations' type: (code - zero point) * scale.
 type quantisation struct {
 	bits, block int
 	// symmetric blocks have the middle of the codes as zero point; others have one of
@@ -33,9 +34,9 @@ const (
 	zerosSuffix  = ".zero_points"
 )
 
-// quantisation is nil for float32.
+// quantisation is nil for weights that are no integers.
 func (o *Options) quantisation() *quantisation {
-	q := &quantisation{bits: 8, block: o.BlockSize, symmetric: !o.Asymmetric}
+	q := &quantisation{bits: 8, block: cmp.Or(o.BlockSize, 32), symmetric: !o.Asymmetric}
 	switch o.Precision {
 	case precisionInt4:
 		q.bits = 4

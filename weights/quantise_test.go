@@ -282,6 +282,8 @@ func TestQuantisedExportRefuses(t *testing.T) {
 		`precision is "fp8"`:           func(o *Options) { o.Precision = "fp8" },
 		"block-size is 48":             func(o *Options) { o.Precision, o.BlockSize = precisionInt4, 48 },
 		"asymmetric is given":          func(o *Options) { o.Asymmetric = true },
+		"block-size is given":          func(o *Options) { o.Precision, o.BlockSize = precisionFP16, 32 },
+		"observations are given":       func(o *Options) { o.Observations = []Observation{{}} },
 		`vision-precision is "int8"`:   func(o *Options) { o.VisionPrecision = precisionInt8 },
 		`activations is "int8"`:        func(o *Options) { o.Precision, o.Activations = precisionInt4, precisionInt8 },
 		"activations is fp32, but the": func(o *Options) { o.Precision, o.Activations = precisionBF16, precisionFP32 },

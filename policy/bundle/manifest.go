@@ -114,7 +114,7 @@ type Model struct {
 	// empty is float32. Normalisations, softmaxes and the head are always float32.
 	Activations     Precision `json:"activations,omitempty"`
 	VisionPrecision Precision `json:"vision_precision,omitempty"`
-	// Quantisation says how integer weights are stored; nil with float32.
+	// Quantisation says how integer weights are stored; nil where there are none.
 	Quantisation *Quantisation `json:"quantisation,omitempty"`
 	// ImageNormalization is what the graph applies to pixels in 0..1 for each
 	// vision tower, as the checkpoint has it.

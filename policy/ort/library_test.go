@@ -169,6 +169,13 @@ func TestConfigErrorsNameTheField(t *testing.T) {
 	}
 }
 
+// Without a GPU no run can tell TensorFloat-32 from float32, so the setting is looked at.
+func TestCUDAComputesInFloat32(t *testing.T) {
+	if o := cudaOptions(3); o["use_tf32"] != "0" || o["device_id"] != "3" {
+		t.Errorf("%v", o)
+	}
+}
+
 func TestProviderThatCannotBeHadIsFatal(t *testing.T) {
 	for _, p := range []Provider{CUDA, TensorRT} {
 		r := open(t, Config{Provider: p})

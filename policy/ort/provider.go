@@ -16,7 +16,7 @@ var ErrProvider = errors.New("execution provider cannot be used")
 // checkPrecision refuses a network that the provider has no kernels for.
 func (r *Runtime) checkPrecision(b *bundle.Bundle) error {
 	if r.config.Provider == CPU && b.Manifest.Model.HasBFloat16() {
-		return fmt.Errorf("bundle %s: %w: it computes in bfloat16, for which ONNX Runtime's CPU provider has no kernels; set runtime.provider to cuda, or export with --precision fp32, int8 or int4",
+		return fmt.Errorf("bundle %s: %w: it computes in bfloat16, for which ONNX Runtime's CPU provider has no kernels; set runtime.provider to cuda, or export without bf16 in --precision, --activations and --vision-precision",
 			b.Dir, ErrProvider)
 	}
 	return nil
@@ -46,11 +46,19 @@ func (r *Runtime) appendCUDA(o *onnxruntime.SessionOptions) error {
 	if err != nil {
 		return err
 	}
-	err = p.Update(map[string]string{"device_id": strconv.Itoa(r.config.Device)})
+	err = p.Update(cudaOptions(r.config.Device))
 	if err == nil {
 		err = o.AppendExecutionProviderCUDA(p)
 	}
 	return errors.Join(err, p.Destroy())
+}
+
+// cudaOptions are the settings of the CUDA provider. By default it rounds the factors
+// of float32 matrix products to the 11 significant bits of TensorFloat-32
+// (github.com/microsoft/onnxruntime, pull request 19357), which are those of float16:
+// what the manifest calls float32, the head's logits above all, would not be.
+func cudaOptions(device int) map[string]string {
+	return map[string]string{"device_id": strconv.Itoa(device), "use_tf32": "0"}
 }
 
 func (r *Runtime) appendTensorRT(o *onnxruntime.SessionOptions) error {
