@@ -8,13 +8,30 @@ import (
 	"strings"
 	"testing"
 
+	pb "github.com/advancedclimatesystems/gonnx/onnx"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/ddvla/ddvla/internal/pytest"
 	"github.com/ddvla/ddvla/policy/bundle"
 	"github.com/ddvla/ddvla/weights/onnx"
 )
 
+func nodeNames(t *testing.T, raw []byte) map[string]bool {
+	t.Helper()
+	var m pb.ModelProto
+	if err := proto.Unmarshal(raw, &m); err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, n := range m.GetGraph().GetNode() {
+		names[n.GetName()] = true
+	}
+	return names
+}
+
 // The float32 graph that judges a bundle rounds every number that the bundle's graph
-// has in 16 bits, to that type, and no other.
+// has in 16 bits, to that type, and no other. The
+// numbers that are looked at for overflow are results of the bundle's nodes.
 func TestEveryResultIsRounded(t *testing.T) {
 	var jobs []map[string]string
 	dir := t.TempDir()
@@ -48,11 +65,15 @@ func TestEveryResultIsRounded(t *testing.T) {
 			}
 		}
 		job := map[string]string{}
+		native := map[string]bool{}
 		for name, arithmetic := range map[string]onnx.Arithmetic{"native": onnx.Native, "rounded": onnx.Rounded} {
 			g, _ := j.network.trialGraph(store, arithmetic)
 			raw, err := g.Marshal("ddvla")
 			if err != nil {
 				t.Fatal(err)
+			}
+			if arithmetic == onnx.Native {
+				native = nodeNames(t, raw)
 			}
 			job[name] = filepath.Join(dir, fmt.Sprintf("%s-%d.onnx", name, len(jobs)))
 			if err := os.WriteFile(job[name], raw, 0o600); err != nil {
@@ -60,6 +81,22 @@ func TestEveryResultIsRounded(t *testing.T) {
 			}
 		}
 		jobs = append(jobs, job)
+		full := onnx.NewStore(bundle.WeightsFile, nil)
+		for _, g := range j.network.inFloat32().allTensors() {
+			if err := full.Reserve(g.name, g.elem, g.dims); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, watched := j.network.unquantised().trialGraph(full, onnx.Exact)
+		for _, w := range watched {
+			name := w.Name
+			if j.network.llama.quantised != nil && !native[name] {
+				name = strings.Replace(name, "/MatMul_", "/MatMulNBits_", 1)
+			}
+			if !native[name] {
+				t.Errorf("case %d: %s is watched, but the bundle has no such node", len(jobs)-1, w.Name)
+			}
+		}
 	}
 	stdin, err := json.Marshal(jobs)
 	if err != nil {

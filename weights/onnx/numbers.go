@@ -72,9 +72,12 @@ func (g *Graph) result(v Value) Value {
 	if m.arithmetic == Rounded {
 		return g.Cast(g.Cast(v, g.float), Float32)
 	}
-	largest := g.Op("ReduceMax", []Value{g.Abs(v)}, keepDims(false))
+	// In a scope of its own, so that all other nodes have the names that they have
+	// in the native graph.
+	at := g.Scope("largest")
+	largest := at.Op("ReduceMax", []Value{at.Abs(v)}, keepDims(false))
 	m.watched = append(m.watched, Watched{v.name, g.float})
-	m.largest = append(m.largest, g.Unsqueeze(largest, 0))
+	m.largest = append(m.largest, at.Unsqueeze(largest, 0))
 	return v
 }
 
