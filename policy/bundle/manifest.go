@@ -71,7 +71,8 @@ type Damage struct {
 	Largest *LargestNumber `json:"largest,omitempty"`
 }
 
-// LargestNumber is a magnitude and the node of the graph whose result it is.
+// LargestNumber is a magnitude and the node of the graph whose result it is; MatMul_0
+// where the graph has MatMulNBits_0, since it is looked for before weights are integers.
 type LargestNumber struct {
 	Node  string  `json:"node"`
 	Value float64 `json:"value"`

@@ -76,9 +76,12 @@ func (g *Graph) result(v Value) Value {
 	if m.arithmetic == Rounded {
 		return g.Cast(g.Cast(v, g.float), Float32)
 	}
-	largest := g.Op("ReduceMax", []Value{g.Abs(v)}, keepDims(false))
+	// In a scope of its own, so that all other nodes have the names that they have
+	// in the native graph.
+	at := g.Scope("largest")
+	largest := at.Op("ReduceMax", []Value{at.Abs(v)}, keepDims(false))
 	m.watched = append(m.watched, Watched{v.name, g.float})
-	m.largest = append(m.largest, g.Unsqueeze(largest, 0))
+	m.largest = append(m.largest, at.Unsqueeze(largest, 0))
 	return v
 }
 
@@ -116,7 +119,11 @@ func half(t Type, v float32) (uint16, error) {
 		if v != v {
 			return uint16(bits>>16) | 1<<6, nil
 		}
-		return uint16((bits + 0x7fff + bits>>16&1) >> 16), nil
+		h := uint16((bits + 0x7fff + bits>>16&1) >> 16)
+		if h&0x7fff == 0x7f80 && !math.IsInf(float64(v), 0) {
+			return 0, fmt.Errorf("%g is beyond bfloat16, which ends at 3.3895e38", v)
+		}
+		return h, nil
 	}
 	h := float16.Fromfloat32(v)
 	if h.IsInf(0) && !math.IsInf(float64(v), 0) {
@@ -126,7 +133,7 @@ func half(t Type, v float32) (uint16, error) {
 }
 
 // Round returns the nearest number of a floating-point type, even on a tie; one that
-// float16 cannot hold is an error.
+// it cannot hold is an error.
 func (t Type) Round(v float32) (float32, error) {
 	if t != Float16 && t != BFloat16 {
 		return v, nil

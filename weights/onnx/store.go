@@ -44,7 +44,7 @@ func (s *Store) Add(name string, dims []int64, values []float32) error {
 }
 
 // AddAs is Add for a tensor of elem, Float32, Float16 or BFloat16. Values are rounded
-// to the nearest; one that float16 cannot hold is an error.
+// to the nearest; one that elem cannot hold is an error.
 func (s *Store) AddAs(name string, elem Type, dims []int64, values []float32) error {
 	t, err := s.begin(name, elem, dims, len(values))
 	if err != nil {
