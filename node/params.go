@@ -219,7 +219,7 @@ func LiveFrom(v param.Values, m *bundle.Manifest) (Live, error) {
 	if w := int(v.Int("decode.mean_window")); w >= 0 {
 		l.Decode.MeanWindow = &w
 	}
-	if err := l.Decode.ValidateFor(m.Model.Unrolled); err != nil {
+	if err := l.Decode.ValidateFor(m.Model.Unrolled, m.Model.Refresh); err != nil {
 		return l, fmt.Errorf("parameters decode.*: %w", err)
 	}
 	return l, nil

@@ -132,7 +132,7 @@ func Open(ctx context.Context, dir string, options Options) (p *Policy, err erro
 	if options.Decode != nil {
 		p.params = *options.Decode
 	}
-	if err := p.params.ValidateFor(m.Model.Unrolled); err != nil {
+	if err := p.params.ValidateFor(m.Model.Unrolled, m.Model.Refresh); err != nil {
 		return p, fmt.Errorf("bundle %s: %w", dir, err)
 	}
 	for _, c := range m.Cameras {
@@ -204,7 +204,7 @@ func (p *Policy) Decode() decode.Params {
 
 // SetDecode changes the decoding from the next inference on.
 func (p *Policy) SetDecode(params decode.Params) error {
-	if err := params.ValidateFor(p.Manifest().Model.Unrolled); err != nil {
+	if err := params.ValidateFor(p.Manifest().Model.Unrolled, p.Manifest().Model.Refresh); err != nil {
 		return err
 	}
 	p.mu.Lock()

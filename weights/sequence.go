@@ -211,7 +211,12 @@ func (n *network) place(g *onnx.Graph, o observation, s *sequence) {
 // and with the full vocabulary the logarithm [B, L] of the softmax denominator
 // over it, whose sum is taken in the type wide.
 func (n *network) logits(g *onnx.Graph, s *sequence, tokens onnx.Value, wide onnx.Type) (logits, logDenominator onnx.Value) {
-	logits = n.allLogits(g, s, tokens)
+	return n.overBins(g, n.allLogits(g, s, tokens), wide)
+}
+
+// overBins takes the bins' logits and the logarithm of their denominator, as
+// logits returns them, from those of the head.
+func (n *network) overBins(g *onnx.Graph, logits onnx.Value, wide onnx.Type) (_, logDenominator onnx.Value) {
 	if n.tokens.vocabulary != bundle.FullVocabulary {
 		return logits, onnx.Value{}
 	}
@@ -222,9 +227,14 @@ func (n *network) logits(g *onnx.Graph, s *sequence, tokens onnx.Value, wide onn
 	return g.Slice(logits, g.Ints(0), g.Ints(int64(n.tokens.bins)), 2), logDenominator
 }
 
-func (n *network) allLogits(g *onnx.Graph, s *sequence, tokens onnx.Value) onnx.Value {
+// ids are the vocabulary's, of bins or -1 where masked.
+func (n *network) ids(g *onnx.Graph, tokens onnx.Value) onnx.Value {
 	masked := g.Less(tokens, g.Int(0))
-	ids := g.Where(masked, g.Int(n.tokens.mask), g.Sub(g.Int(n.tokens.base-1), tokens))
+	return g.Where(masked, g.Int(n.tokens.mask), g.Sub(g.Int(n.tokens.base-1), tokens))
+}
+
+func (n *network) allLogits(g *onnx.Graph, s *sequence, tokens onnx.Value) onnx.Value {
+	ids := n.ids(g, tokens)
 	if n.attention != bundle.Bidirectional {
 		return n.blockLogits(g, s, ids)
 	}

@@ -59,6 +59,10 @@ type Params struct {
 	CommitConfidence []float64
 	// MeanWindow is in bins; nil is the preset's.
 	MeanWindow *int
+	// Refresh is how many rounds each computation of the prefix serves, 1..64: more
+	// than 1 is an approximation for policies with bidirectional attention
+	// (bundle.Model.Refresh). 0 is 1, exact.
+	Refresh int
 }
 
 // DefaultParams is Greedy in twelve rounds.
@@ -87,6 +91,9 @@ func (p Params) Validate() error {
 				return fieldError(v.field, "round %d is %g, must be %s", t, x, v.want)
 			}
 		}
+	}
+	if p.Refresh < 0 || p.Refresh > MaxRounds {
+		return fieldError("refresh", "is %d, must be 1..%d", p.Refresh, MaxRounds)
 	}
 	if w := p.MeanWindow; w != nil && (*w < 0 || *w > 255) {
 		return fieldError("mean_window", "is %d, must be 0..255", *w)
@@ -125,10 +132,14 @@ func (p Params) validateSchedule() error {
 }
 
 // ValidateFor is Validate for a policy whose graph has the given number of
-// rounds (bundle.Model.Unrolled), 0 for any.
-func (p Params) ValidateFor(unrolled int) error {
+// rounds (bundle.Model.Unrolled), 0 for any, and can leave its prefix or not
+// (bundle.Model.Refresh).
+func (p Params) ValidateFor(unrolled int, refresh bool) error {
 	if err := p.Validate(); err != nil {
 		return err
+	}
+	if p.Refresh > 1 && !refresh {
+		return fieldError("refresh", "is %d, but the policy's graph takes only 1; others need bidirectional attention, rounds in a Loop (no --unroll) and a bundle of this version of `ddvla export`", p.Refresh)
 	}
 	return checkUnrolled(p.Rounds, unrolled)
 }
@@ -189,10 +200,11 @@ func (p Params) Inputs(masked []int, positions, bins int, noise *Noise) (*Inputs
 		CommitConfidence:  filled(T, float32(2)),
 		TokenNoise:        drawn.token,
 		ChoiceNoise:       drawn.choice,
-		RecomputePrefix:   filled(T, true),
+		RecomputePrefix:   make([]bool, T),
 		Centres:           Centres(bins),
 	}
 	for t := range T {
+		in.RecomputePrefix[t] = t%max(p.Refresh, 1) == 0
 		for b, n := range masked {
 			in.MaskedAfter[t*len(masked)+b] = int64(p.maskedAfter(t, n))
 		}
