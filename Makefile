@@ -61,6 +61,7 @@ scale: setup ## export and run a random checkpoint of OpenVLA-7B's size (DIR=/so
 
 bench: bundle ## run the benchmarks that the README quotes
 	go test -run '^$$' -bench . -benchmem ./msgs ./control ./policy/... ./node
+	go test -run '^$$' -bench Refresh -benchtime 10x ./weights
 
 clean: ## remove what was built, keep what was set up
 	rm -rf bin build

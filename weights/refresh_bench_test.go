@@ -109,18 +109,33 @@ func (n *network) flops(p int) (vision, whole, block float64) {
 // BenchmarkRefresh decodes chunks in twelve rounds with a prefix that is
 // recomputed in all of them, in every second and in every fourth, turn by turn in one
 // run, and with the graph that cannot leave it: medians, the ratios of times to
-// exact decoding, and those of the products.
+// exact decoding, and those of the products. Three cameras have a prefix of five
+// times the action block, policies/tiny-reach has one of two thirds of it.
 func BenchmarkRefresh(b *testing.B) {
-	const rounds, prompt = 12, 20
 	runtime := openRuntime(b)
-	options := threeCamerasOptions(b)
-	n, out := threeCameras(), exported(b, options)
+	b.Run("three cameras", func(b *testing.B) { benchmarkRefresh(b, runtime, threeCamerasOptions(b), 4) })
+	b.Run("tiny reach", func(b *testing.B) {
+		o := Defaults()
+		o.Checkpoint, o.Out, o.ActionRate = "../policies/tiny-reach", filepath.Join(b.TempDir(), "bundle"), 20
+		benchmarkRefresh(b, runtime, o, 0.5)
+	})
+}
+
+// benchmarkRefresh wants a prefix of at least so many action blocks.
+func benchmarkRefresh(b *testing.B, runtime *ort.Runtime, options Options, blocks float64) {
+	const rounds, prompt = 12, 20
+	j, err := prepare(options)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer j.checkpoint.Close()
+	n, out := j.network, exported(b, options)
 	m := &out.Manifest
 	l := m.Action.Tokens()
-	if before := n.inserted() + prompt - 1; before < 4*(l+2) {
+	if before := n.inserted() + prompt - 1; float64(before) < blocks*float64(l+2) {
 		b.Fatalf("%d tokens before an action block of %d", before, l+2)
 	}
-	open := func(b *testing.B, x *bundle.Bundle) *ort.Fused {
+	open := func(x *bundle.Bundle) *ort.Fused {
 		f, err := runtime.Fused(x)
 		if err != nil {
 			b.Fatal(err)
@@ -128,7 +143,7 @@ func BenchmarkRefresh(b *testing.B) {
 		b.Cleanup(func() { f.Close() })
 		return f
 	}
-	fused, plain := open(b, out), open(b, withoutRefresh(b, out, options))
+	fused, plain := open(out), open(withoutRefresh(b, out, options))
 	o := observe(rand.New(rand.NewPCG(1, 1)), m, 1)
 	for len(o.PromptIDs) < prompt {
 		o.PromptIDs = append(o.PromptIDs, 5)
