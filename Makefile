@@ -61,6 +61,7 @@ scale: setup ## export and run a random checkpoint of OpenVLA-7B's size (DIR=/so
 
 bench: bundle tables ## run the benchmarks that the README quotes, and the tables
 	go test -run '^$$' -bench . -benchmem ./msgs ./control ./policy/... ./node
+	go test -run '^$$' -bench Refresh -benchtime 10x ./weights
 
 tables: setup-test ## compare the ways to decode in one run, as ratios (docs/performance.md)
 	go test ./weights -run '^TestSpeed$$' -v -count 1 -timeout 30m -args -speed.full

@@ -215,6 +215,7 @@ func TestLiveSettingsTakeEffect(t *testing.T) {
 func TestUnrolledRoundsBoundTheRounds(t *testing.T) {
 	dir := testbundle.With(t, func(o *weights.Options) { o.Unroll, o.Decode.Rounds = 3, 3 })
 	refused(t, dir, nil, []string{"decode.*", "rounds: is 4", "has 3 rounds", "--unroll 4"}, given("decode.rounds", param.Int(4)))
+	refused(t, dir, nil, []string{"decode.*", "refresh: is 2", "no --unroll"}, given("decode.refresh", param.Int(2)))
 	r, err := startRig(t, dir)
 	if err != nil {
 		t.Fatal(err)

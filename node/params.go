@@ -89,6 +89,8 @@ func Parameters(cameras []string) []param.Descriptor {
 			Meaning: "Candidates with this confidence are committed whatever the schedule says, likewise; above 1 is off."},
 		{Name: "decode.mean_window", Default: param.Int(-1), Range: param.Between(-1, 255),
 			Meaning: "Bins on each side of the chosen one that an action is averaged over; -1 is the preset's."},
+		{Name: "decode.refresh", Default: param.Int(1), Range: param.Between(1, decode.MaxRounds),
+			Meaning: "Rounds that each computation of what stands before the action tokens serves; 1 is exact, more is faster and an approximation, with bidirectional attention only."},
 		{Name: "decode.trace", Default: param.Bool(false),
 			Meaning: "Publish on ~/decode_trace what each round did to each token; `ddvla inspect --trace` draws it."},
 
@@ -208,6 +210,7 @@ func LiveFrom(v param.Values, m *bundle.Manifest) (Live, error) {
 			Threshold:         slices.Clone(v.Doubles("decode.threshold")),
 			DropThreshold:     slices.Clone(v.Doubles("decode.drop_threshold")),
 			CommitConfidence:  slices.Clone(v.Doubles("decode.commit_confidence")),
+			Refresh:           int(v.Int("decode.refresh")),
 		},
 	}
 	if l.Decode.Preset == "" {
@@ -219,7 +222,7 @@ func LiveFrom(v param.Values, m *bundle.Manifest) (Live, error) {
 	if w := int(v.Int("decode.mean_window")); w >= 0 {
 		l.Decode.MeanWindow = &w
 	}
-	if err := l.Decode.ValidateFor(m.Model.Unrolled, m.HasAutoregressive()); err != nil {
+	if err := l.Decode.ValidateFor(decode.GraphsOf(m)); err != nil {
 		return l, fmt.Errorf("parameters decode.*: %w", err)
 	}
 	return l, nil

@@ -58,7 +58,7 @@ func TestDecodingParametersAreCheckedTogether(t *testing.T) {
 
 // Each decoding parameter reaches the decoder under its own name.
 func TestDecodingParametersReachTheDecoder(t *testing.T) {
-	m := &bundle.Manifest{Decode: bundle.Decode{Preset: "official", Rounds: 7}}
+	m := &bundle.Manifest{Decode: bundle.Decode{Preset: "official", Rounds: 7}, Model: bundle.Model{Refresh: true}}
 	set, err := param.New(Parameters(nil), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -70,11 +70,12 @@ func TestDecodingParametersReachTheDecoder(t *testing.T) {
 			t.Errorf("%+v, %v, want %+v", live.Decode, err, want)
 		}
 	}
-	check(decode.Params{Preset: decode.Official, Rounds: 7})
+	check(decode.Params{Preset: decode.Official, Rounds: 7, Refresh: 1})
 	for name, v := range map[string]param.Value{
 		"preset": param.String("paper"), "rounds": param.Int(2), "schedule": param.String("square"), "score": param.String("gap"),
 		"token_temperature": param.Doubles(0.25), "choice_temperature": param.Doubles(0.5, 0.75), "committed_bias": param.Doubles(math.Inf(1)),
 		"threshold": param.Doubles(0.125), "drop_threshold": param.Doubles(0.375), "commit_confidence": param.Doubles(0.95), "mean_window": param.Int(4),
+		"refresh": param.Int(3),
 	} {
 		if err := set.Apply(param.Assignment{Name: "decode." + name, Value: v}); err != nil {
 			t.Fatal(err)
@@ -84,5 +85,6 @@ func TestDecodingParametersReachTheDecoder(t *testing.T) {
 		Preset: decode.Paper, Rounds: 2, Schedule: decode.Square, Score: "gap",
 		TokenTemperature: []float64{0.25}, ChoiceTemperature: []float64{0.5, 0.75}, CommittedBias: []float64{math.Inf(1)},
 		Threshold: []float64{0.125}, DropThreshold: []float64{0.375}, CommitConfidence: []float64{0.95}, MeanWindow: &window,
+		Refresh: 3,
 	})
 }

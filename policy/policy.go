@@ -137,7 +137,7 @@ func Open(ctx context.Context, dir string, options Options) (p *Policy, err erro
 	if options.Decode != nil {
 		p.params = *options.Decode
 	}
-	if err := p.params.ValidateFor(m.Model.Unrolled, m.HasAutoregressive()); err != nil {
+	if err := p.params.ValidateFor(decode.GraphsOf(m)); err != nil {
 		return p, fmt.Errorf("bundle %s: %w", dir, err)
 	}
 	for _, c := range m.Cameras {
@@ -214,7 +214,7 @@ func (p *Policy) Decode() decode.Params {
 // or from preset decode.Autoregressive loads its graph, the weights a second time.
 func (p *Policy) SetDecode(params decode.Params) error {
 	m := p.Manifest()
-	if err := params.ValidateFor(m.Model.Unrolled, m.HasAutoregressive()); err != nil {
+	if err := params.ValidateFor(decode.GraphsOf(m)); err != nil {
 		return err
 	}
 	if m.Model.Head != bundle.L1Head {

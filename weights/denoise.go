@@ -31,6 +31,19 @@ type denoiser struct {
 	// [B, L] in logarithm where it covers more than those K, else the zero
 	// Value. round counts from 0.
 	logits func(body *onnx.Graph, round, tokens onnx.Value) (logits, logDenominator onnx.Value)
+	// carried, where it is not nil, stands for logits. It takes a Loop.
+	carried *carried
+}
+
+// carried is a network that hands values of its own from round to round.
+type carried struct {
+	start []onnx.Value // before the first round
+	elem  onnx.Type    // of each
+	// before and after are the shape of each on its way into a round and out of it.
+	before, after []onnx.Dim
+	// logits is denoiser.logits with the values of the round before; it returns
+	// those for the next.
+	logits func(body *onnx.Graph, round, tokens onnx.Value, before []onnx.Value) (logits, logDenominator onnx.Value, next []onnx.Value)
 }
 
 // rows is the state between rounds.
@@ -39,6 +52,7 @@ type rows struct {
 	committedAt onnx.Value // [B, L]: c of the round that committed each
 	confidence  onnx.Value // [B, L]: c of the last live round of each row
 	p           onnx.Value // [B, L, K] of that round
+	carried     []onnx.Value
 }
 
 // controls are the graph inputs that set up the rounds, see decode.Inputs.
@@ -111,7 +125,10 @@ func (d denoiser) build(g *onnx.Graph) {
 	c := d.inputs(g)
 	start := at.Where(c.given, c.known, c.initial)
 	blank := at.Mul(at.Cast(start, onnx.Float32), at.Float(0)) // [B, L]
-	state := rows{start, c.initialConfidence, blank, at.Add(at.Unsqueeze(blank, 2), d.zeros(at))}
+	state := rows{tokens: start, committedAt: c.initialConfidence, confidence: blank, p: at.Add(at.Unsqueeze(blank, 2), d.zeros(at))}
+	if d.carried != nil {
+		state.carried = d.carried.start
+	}
 	decode := d.loop
 	if d.unrolled > 0 {
 		decode = d.unroll
@@ -129,9 +146,10 @@ func (d denoiser) build(g *onnx.Graph) {
 
 // loop runs the rounds in a Loop, which ends when no row has a mask.
 func (d denoiser) loop(g *onnx.Graph, c *controls, s rows) (end rows, ran, traceBins, traceConfidence onnx.Value) {
-	state := []onnx.Value{s.tokens, s.committedAt, s.confidence, s.p}
+	state := append([]onnx.Value{s.tokens, s.committedAt, s.confidence, s.p}, s.carried...)
 	out := g.Loop(c.rounds, g.Bool(true), state, d.body(g.Body("round"), c))
-	return rows{out[0], out[1], out[2], out[3]}, g.ShapeOf(out[4], 0, 1), out[4], out[5]
+	trace := out[len(state):]
+	return rows{tokens: out[0], committedAt: out[1], confidence: out[2], p: out[3]}, g.ShapeOf(trace[0], 0, 1), trace[0], trace[1]
 }
 
 // unroll lays the rounds out one after the other. All of them run: those after
@@ -166,12 +184,20 @@ func (d denoiser) body(g *onnx.Graph, c *controls) *onnx.Graph {
 		confidence:  g.Input("confidence", onnx.Float32, batch, slots),
 		p:           g.Input("p", onnx.Float32, batch, slots, onnx.Size(d.bins)),
 	}
+	if d.carried != nil {
+		for i := range d.carried.start {
+			s.carried = append(s.carried, g.Input(fmt.Sprint("carried", i), d.carried.elem, d.carried.before...))
+		}
+	}
 	next, masked := d.round(g, c, round, s)
 	g.Output("go_on", masked, onnx.Bool)
 	g.Output("tokens_out", next.tokens, onnx.Int64, batch, slots)
 	g.Output("committed_at_out", next.committedAt, onnx.Float32, batch, slots)
 	g.Output("confidence_out", next.confidence, onnx.Float32, batch, slots)
 	g.Output("p_out", next.p, onnx.Float32, batch, slots, onnx.Size(d.bins))
+	for i, v := range next.carried {
+		g.Output(fmt.Sprintf("carried%d_out", i), v, d.carried.elem, d.carried.after...)
+	}
 	g.Output("trace_bins", next.tokens, onnx.Int64, batch, slots)
 	g.Output("trace_confidence", next.confidence, onnx.Float32, batch, slots)
 	return g
@@ -183,7 +209,12 @@ func (d denoiser) round(g *onnx.Graph, c *controls, round onnx.Value, s rows) (n
 	masked := g.Less(s.tokens, g.Int(0))
 	live := anyOf(g, masked, true, 1) // [B, 1]
 	notLast := g.Less(round, c.lastRound)
-	logits, denominator := d.logits(g, round, s.tokens)
+	var logits, denominator onnx.Value
+	if d.carried == nil {
+		logits, denominator = d.logits(g, round, s.tokens)
+	} else {
+		logits, denominator, next.carried = d.carried.logits(g, round, s.tokens, s.carried)
+	}
 	p := d.probabilities(g.Scope("softmax"), logits, denominator)
 	candidate := g.Where(masked, d.draw(g.Scope("draw"), c, round, logits), s.tokens)
 	chance := pick(g, p, candidate)

@@ -29,11 +29,15 @@ func (n *network) policyGraph(store *onnx.Store, unrolled int) *onnx.Graph {
 	}
 	g := onnx.New("policy", store)
 	s := n.encode(g, n.observe(g))
-	denoiser{
+	d := denoiser{
 		slots: n.slots, bins: n.tokens.bins, unrolled: unrolled, wide: wide,
 		logits: func(body *onnx.Graph, _, tokens onnx.Value) (onnx.Value, onnx.Value) {
 			return n.logits(body, s, tokens, wide)
 		},
-	}.build(g)
+	}
+	if n.refreshes(unrolled) {
+		d.carried = n.refresher(g, s).carried(g, wide)
+	}
+	d.build(g)
 	return g
 }

@@ -202,6 +202,7 @@ func (o *Options) manifest(c *checkpoint, n *network) (bundle.Manifest, error) {
 		m.Model.Unrolled = o.Unroll
 		m.Source.Options["unroll"] = strconv.Itoa(o.Unroll)
 	}
+	m.Model.Refresh = n.refreshes(o.Unroll)
 	if n.head != nil {
 		// Nothing is decoded in rounds.
 		m.Model.Head, m.Decode.Rounds = bundle.L1Head, 1

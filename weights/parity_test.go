@@ -311,7 +311,7 @@ func TestCheckerAcceptsTheGraphs(t *testing.T) {
 	if got := fmt.Sprint(reports[18].Inputs, reports[18].Outputs); got != want {
 		t.Errorf("step graph with the full vocabulary: %s, want %s", got, want)
 	}
-	want = "[images prompt_ids prompt_length known initial initial_confidence masked_after token_temperature choice_temperature " +
+	want = "[images prompt_ids prompt_length recompute_prefix known initial initial_confidence masked_after token_temperature choice_temperature " +
 		"committed_bias threshold drop_threshold token_noise choice_noise score commit_confidence mean_window] " +
 		"[bins confidence mean rounds trace_bins trace_confidence]"
 	if got := fmt.Sprint(reports[13].Inputs, reports[13].Outputs); got != want {

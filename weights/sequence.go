@@ -226,9 +226,14 @@ func (n *network) ofBins(g *onnx.Graph, logits onnx.Value, wide onnx.Type) (ofBi
 	return g.Slice(logits, g.Ints(0), g.Ints(int64(n.tokens.bins)), 2), logDenominator
 }
 
-func (n *network) allLogits(g *onnx.Graph, s *sequence, tokens onnx.Value) onnx.Value {
+// ids are the vocabulary's, of bins or -1 where masked.
+func (n *network) ids(g *onnx.Graph, tokens onnx.Value) onnx.Value {
 	masked := g.Less(tokens, g.Int(0))
-	ids := g.Where(masked, g.Int(n.tokens.mask), g.Sub(g.Int(n.tokens.base-1), tokens))
+	return g.Where(masked, g.Int(n.tokens.mask), g.Sub(g.Int(n.tokens.base-1), tokens))
+}
+
+func (n *network) allLogits(g *onnx.Graph, s *sequence, tokens onnx.Value) onnx.Value {
+	ids := n.ids(g, tokens)
 	if n.attention != bundle.Bidirectional {
 		return n.blockLogits(g, s, ids)
 	}

@@ -174,6 +174,9 @@ func (e *evalDecode) decoders(c *configuration) ([]compare.Decoder, error) {
 	}
 	params := c.settings.Live.Decode
 	all := compare.Decoders(params.Rounds)
+	if !c.manifest.Model.Refresh {
+		all = slices.DeleteFunc(all, func(d compare.Decoder) bool { return d.Params.Refresh > 1 })
+	}
 	names := make([]string, len(all))
 	for i, d := range all {
 		names[i] = d.Name
@@ -202,7 +205,7 @@ func (e *evalDecode) decoders(c *configuration) ([]compare.Decoder, error) {
 			}
 		}
 	}
-	if !reflect.DeepEqual(params, decode.Params{Preset: decode.Preset(c.manifest.Decode.Preset), Rounds: params.Rounds}) {
+	if !reflect.DeepEqual(params, decode.Params{Preset: decode.Preset(c.manifest.Decode.Preset), Rounds: params.Rounds, Refresh: 1}) {
 		chosen = append(chosen, compare.Decoder{Name: "parameters", Meaning: "what the parameters decode.* say", Params: params})
 	}
 	return chosen, nil

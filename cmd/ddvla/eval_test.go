@@ -40,6 +40,7 @@ func TestEvalDecode(t *testing.T) {
 	names := []string{}
 	passes := map[string]float64{
 		"greedy": 3, "paper": 3, "official": 3, "official-remask": 3, "adaptive": 3, "random-order": 3, "parallel": 1, "autoregressive": 112,
+		"refresh-2": 3, "refresh-4": 3,
 		"parameters": 1, // everything is committed at once
 	}
 	for i, r := range e.Rows {
@@ -54,6 +55,9 @@ func TestEvalDecode(t *testing.T) {
 			if share != e.Agreement[j][i] || !(share >= 0 && share <= 1) {
 				t.Errorf("%d agrees with %d in %g", i, j, share)
 			}
+		}
+		if len(r.Apart) != 2 || (r.Apart[0].Largest > 0 || r.Apart[1].Largest > 0) != (r.Name != "greedy" && *r.Equal < 1) {
+			t.Errorf("%s: %g of its tokens are greedy's, its values %+v apart", r.Name, *r.Equal, r.Apart)
 		}
 		if len(r.ByDim) != 14 || len(r.Errors) != 2 || r.Errors[0].Unit != "rad" || r.Errors[1].Unit != "m" {
 			t.Errorf("%s: errors %+v", r.Name, r.Errors)
@@ -190,6 +194,7 @@ func TestL1HeadsHaveNoRounds(t *testing.T) {
 func TestEvalRefusals(t *testing.T) {
 	dir, raw := testbundle.Dir(t), filepath.Join(bags, "raw_mcap")
 	head := testbundle.Copy(t, func(m *bundle.Manifest) { m.Model.Head = bundle.L1Head })
+	exact := testbundle.Copy(t, func(m *bundle.Manifest) { m.Model.Refresh = false })
 	good := []string{"decode", "--bundle", dir, "--bag", raw}
 	for name, c := range map[string]struct {
 		status int
@@ -206,6 +211,7 @@ func TestEvalRefusals(t *testing.T) {
 		"limit below 0":   {2, []string{"--limit is -1"}, append(good, "--limit", "-1")},
 		"no such decoder": {2, []string{`"beam"`, "greedy, paper, official"}, append(good, "--decoders", "greedy,beam")},
 		"rounds":          {2, []string{"decode.rounds", "0 to 64"}, append(good, "--rounds", "65")},
+		"no refresh":      {2, []string{`"refresh-2"`, "greedy, paper, official"}, []string{"decode", "--bundle", exact, "--bag", raw, "--decoders", "refresh-2", "--rounds", "1"}},
 		"L1 head":         {2, []string{"--decoders", "L1 head"}, []string{"decode", "--bundle", head, "--bag", raw, "--decoders", "paper"}},
 		"no cameras":      {1, []string{"lacks /camera_f/color/image_raw"}, []string{"decode", "--bundle", dir, "--bag", copied(t, raw, func(topic string) bool { return topic != headTopic })}},
 		"no observation":  {1, []string{"no observation", "max_skew"}, append(good, "--ros-args", "-p", "max_skew:=0.001")},

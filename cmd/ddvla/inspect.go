@@ -113,6 +113,9 @@ func printManifest(w io.Writer, m *bundle.Manifest) {
 	} else {
 		line("decoding", "%s, %d rounds", m.Decode.Preset, m.Decode.Rounds)
 	}
+	if d.Refresh {
+		line("refresh", "1 (exact) to 64: rounds that a computation of the prefix serves")
+	}
 	if d.Unrolled > 0 {
 		line("unrolled", "%s", unrolled(&d))
 	}

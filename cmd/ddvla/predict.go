@@ -49,7 +49,7 @@ func runPredict(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	dir := flags.String("bundle", "", "the policy bundle's `directory`")
 	instruction := flags.String("instruction", "", "what to do, in `words`")
 	given := parameterFlags(flags, map[string]string{
-		"seed": "seed", "decode.preset": "preset", "decode.rounds": "rounds", "decode.schedule": "schedule",
+		"seed": "seed", "decode.preset": "preset", "decode.rounds": "rounds", "decode.schedule": "schedule", "decode.refresh": "refresh",
 		"runtime.library": "library", "runtime.provider": "provider", "runtime.device": "device", "runtime.threads": "threads",
 	})
 	state := flags.String("state", "", "the robot's `state`: numbers with commas between in the bundle's proprio order and units, or a JSON file, or - for JSON from standard input, {\"left_joint1\": 0.1, ...}")

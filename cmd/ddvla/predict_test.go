@@ -484,6 +484,7 @@ func TestPredictRefuses(t *testing.T) {
 		"size is too small":  {2, []string{"--size", "520x760"}, good("--size", "400x800")},
 		"size is too large":  {2, []string{"--size", "8192"}, good("--size", "90000x800")},
 		"rounds":             {2, []string{"decode.rounds", "0 to 64"}, good("--rounds", "65")},
+		"refresh":            {2, []string{"decode.refresh", "1 to 64"}, good("--refresh", "0")},
 		"schedule":           {2, []string{"decode.schedule", "cosine, linear, square, cubic, constant"}, good("--schedule", "sqrt")},
 		"preset":             {2, []string{"decode.preset", "greedy, paper"}, good("--preset", "clever")},
 		"provider":           {2, []string{"runtime.provider", "cpu, cuda"}, good("--provider", "tpu")},

@@ -122,6 +122,8 @@ func TestValidateNamesTheField(t *testing.T) {
 		"model.unrolled is 65":  func(m *Manifest) { m.Model.Unrolled = 65 },
 		"model.unrolled is 9":   func(m *Manifest) { m.Model.Unrolled, m.Model.Head = 9, L1Head },
 		"decode.rounds is 12":   func(m *Manifest) { m.Model.Unrolled = 11 },
+		"model.refresh is true": func(m *Manifest) { m.Model.Refresh, m.Model.Attention = true, Prefix },
+		"true, which needs":     func(m *Manifest) { m.Model.Refresh, m.Model.Unrolled = true, 12 },
 		"quantisation.block_size": func(m *Manifest) {
 			m.Model.Precision, m.Model.Quantisation = Int8, &Quantisation{BlockSize: 48}
 		},

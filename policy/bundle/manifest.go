@@ -108,6 +108,9 @@ type Model struct {
 	// that many rows; a run may ask for fewer (decode.Inputs.Padded). 0: they are in a
 	// Loop, as many as a run asks for.
 	Unrolled int `json:"unrolled,omitempty"`
+	// Refresh is set where policy.onnx takes recompute_prefix: with bidirectional
+	// attention and a Loop, rounds may leave keys and values of the prefix as they were.
+	Refresh bool `json:"refresh,omitempty"`
 	// Precision of the language model's linear layers.
 	Precision Precision `json:"precision"`
 	// Activations is the type in which the language model computes and its other

@@ -88,6 +88,9 @@ func (m *Manifest) validateModel() error {
 	if d.Unrolled > 0 && d.Head == L1Head {
 		return field("model.unrolled", "is %d, but model.head is l1, which decodes nothing in rounds", d.Unrolled)
 	}
+	if d.Refresh && (d.Attention != Bidirectional || d.Unrolled > 0) {
+		return field("model.refresh", "is true, which needs model.attention bidirectional and no model.unrolled")
+	}
 	for _, v := range []struct {
 		name string
 		p    Precision

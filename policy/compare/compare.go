@@ -30,7 +30,8 @@ type Decoder struct {
 const randomChoice = 1e6
 
 // Decoders lists what is compared, in T rounds where that is a choice. The first
-// is what the others' tokens are compared with.
+// is what the others' tokens and values are compared with. Those with a refresh are
+// for policies that can (bundle.Model.Refresh).
 func Decoders(rounds int) []Decoder {
 	zero := 0
 	of := func(preset decode.Preset, rounds int) decode.Params {
@@ -40,6 +41,11 @@ func Decoders(rounds int) []Decoder {
 	parallel.MeanWindow = &zero
 	random.ChoiceTemperature, random.Threshold = []float64{randomChoice}, []float64{0}
 	adaptive.CommitConfidence = []float64{0.95}
+	refresh := func(r int) decode.Params {
+		p := of(decode.Greedy, rounds)
+		p.Refresh = r
+		return p
+	}
 	return []Decoder{
 		{Name: "greedy", Meaning: "most probable bins, most confident positions first, absolute threshold", Params: greedy},
 		{Name: "paper", Meaning: "arXiv 2508.20072: tempered sampling, maximum score, absolute threshold", Params: of(decode.Paper, rounds)},
@@ -49,6 +55,8 @@ func Decoders(rounds int) []Decoder {
 		{Name: "random-order", Meaning: "greedy; positions in random order, none masked again", Params: random},
 		{Name: "parallel", Meaning: "one pass, most probable bins (OpenVLA-OFT discrete)", Params: parallel},
 		{Name: "autoregressive", Meaning: "one pass a token, left to right, most probable bins (OpenVLA)", LeftToRight: true},
+		{Name: "refresh-2", Meaning: "greedy; what stands before the actions computed in every second round", Params: refresh(2)},
+		{Name: "refresh-4", Meaning: "greedy; likewise in every fourth", Params: refresh(4)},
 	}
 }
 
@@ -75,10 +83,11 @@ type Comparison struct {
 	passes   []int
 	took     [][]float64  // seconds
 	equal    [][]int      // tokens, by pair
-	errors   [][]distance // by decoder and dimension
+	errors   [][]distance // from what was recorded, by decoder and dimension
+	apart    [][]distance // from the first decoder, likewise
 }
 
-// distance is that of values from what was recorded.
+// distance is that of values from others.
 type distance struct {
 	count        int
 	sum, largest float64
@@ -100,10 +109,10 @@ func (e distance) mean() float64 {
 // New compares decoders on chunks with the given columns.
 func New(decoders []Decoder, dims []Dim) *Comparison {
 	n := len(decoders)
-	c := &Comparison{decoders: decoders, dims: dims, passes: make([]int, n), took: make([][]float64, n), equal: make([][]int, n), errors: make([][]distance, n)}
+	c := &Comparison{decoders: decoders, dims: dims, passes: make([]int, n), took: make([][]float64, n), equal: make([][]int, n), errors: make([][]distance, n), apart: make([][]distance, n)}
 	for i := range decoders {
 		c.equal[i] = make([]int, n)
-		c.errors[i] = make([]distance, len(dims))
+		c.errors[i], c.apart[i] = make([]distance, len(dims)), make([]distance, len(dims))
 	}
 	return c
 }
@@ -124,6 +133,10 @@ func (c *Comparison) Add(samples []Sample, actions []float64) {
 			}
 		}
 		for k, v := range s.Values {
+			if len(samples) > 1 {
+				d := math.Abs(v - samples[0].Values[k])
+				c.apart[i][k%len(c.dims)].add(distance{1, d, d})
+			}
 			if !math.IsNaN(actions[k]) {
 				d := math.Abs(v - actions[k])
 				c.errors[i][k%len(c.dims)].add(distance{1, d, d})
@@ -152,6 +165,9 @@ type Row struct {
 	P95     float64 `json:"p95_ms"`
 	// Equal is the share of tokens that are the first decoder's.
 	Equal *float64 `json:"equal,omitempty"`
+	// Apart are the absolute differences from the first decoder's values, over all
+	// dimensions of a unit; none where there is one decoder.
+	Apart []UnitError `json:"apart,omitempty"`
 	// Errors are the absolute differences from the recorded actions, over all
 	// dimensions of a unit, and ByDim over each dimension.
 	Errors []UnitError `json:"errors,omitempty"`
@@ -200,13 +216,22 @@ func (c *Comparison) Table() *Table {
 }
 
 func (c *Comparison) sumErrors(i int, row *Row) {
+	for k, e := range c.errors[i] {
+		if e.count > 0 {
+			row.ByDim = append(row.ByDim, DimError{c.dims[k].Name, e.mean(), e.largest, e.count})
+		}
+	}
+	row.Errors, row.Apart = c.byUnit(c.errors[i]), c.byUnit(c.apart[i])
+}
+
+// byUnit sums up distances in each dimension.
+func (c *Comparison) byUnit(distances []distance) (list []UnitError) {
 	units := map[string]*distance{}
 	var order []string
-	for k, e := range c.errors[i] {
+	for k, e := range distances {
 		if e.count == 0 {
 			continue
 		}
-		row.ByDim = append(row.ByDim, DimError{c.dims[k].Name, e.mean(), e.largest, e.count})
 		unit := c.dims[k].Unit
 		if units[unit] == nil {
 			units[unit] = &distance{}
@@ -216,6 +241,7 @@ func (c *Comparison) sumErrors(i int, row *Row) {
 	}
 	for _, unit := range order {
 		e := units[unit]
-		row.Errors = append(row.Errors, UnitError{unit, e.mean(), e.largest, e.count})
+		list = append(list, UnitError{unit, e.mean(), e.largest, e.count})
 	}
+	return list
 }

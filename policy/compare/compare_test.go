@@ -50,6 +50,9 @@ func TestTableByHand(t *testing.T) {
 			!close(m.Mean, want.mMean) || !close(m.Largest, want.mMost) || m.Count != 1 {
 			t.Errorf("%s: errors %+v", r.Name, r.Errors)
 		}
+		if far := table.Rows[1].Apart; far[0].Unit != "rad" || !close(far[0].Mean, 0.05) || !close(far[0].Largest, 0.1) || !close(far[1].Largest, 0.01) || far[1].Count != 2 {
+			t.Errorf("b is %+v from a", far)
+		}
 		if d := r.ByDim[0]; d.Name != "joint" || !close(d.Mean, want.radMean) || d.Count != 2 {
 			t.Errorf("%s: by dimension %+v", r.Name, r.ByDim)
 		}
@@ -66,8 +69,8 @@ func TestTableByHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"| decoder | passes | p50 ms | p95 ms | tokens as a | mean error rad | largest rad | mean error m | largest m | which is |\n|---|---|",
-		"| b | 1 | 2.0 | 4.0 | 25.0 % | 0.2500 | 0.4000 | 0.0200 | 0.0200 | second |",
+		"| decoder | passes | p50 ms | p95 ms | tokens as a | farthest from a rad | farthest from a m | mean error rad | largest rad | mean error m | largest m | which is |\n|---|---|",
+		"| b | 1 | 2.0 | 4.0 | 25.0 % | 0.1000 | 0.0100 | 0.2500 | 0.4000 | 0.0200 | 0.0200 | second |",
 		"| a | 100.0 % | 25.0 % |",
 		"| joint rad | 0.2000 / 0.3000 | 0.2500 / 0.4000 | 2 |",
 		"| gripper m | 0.0300 / 0.0300 | 0.0200 / 0.0200 | 1 |",
@@ -92,7 +95,7 @@ func TestTableOfValuesAlone(t *testing.T) {
 	if err := table.Markdown(&out); err != nil {
 		t.Fatal(err)
 	}
-	if text := string(raw); strings.Contains(text, "agreement") || strings.Contains(text, "errors") || strings.Contains(text, "equal") {
+	if text := string(raw); strings.Contains(text, "agreement") || strings.Contains(text, "errors") || strings.Contains(text, "apart") || strings.Contains(text, "equal") {
 		t.Errorf("%s", text)
 	}
 	if want := "| decoder | passes | p50 ms | p95 ms | which is |\n|---|---|---|---|---|\n| l1 | 1 | 1.0 | 1.0 |  |\n"; out.String() != want {
@@ -113,6 +116,9 @@ func TestDecoders(t *testing.T) {
 			in, err := d.Params.Inputs([]int{20}, 20, 8, decode.NewNoise(1))
 			if err != nil {
 				t.Fatalf("%s: %v", d.Name, err)
+			}
+			if in.Exact() != (d.Params.Refresh == 0 || rounds == 1) {
+				t.Errorf("%s in %d rounds: exact %v", d.Name, rounds, in.Exact())
 			}
 			if want := map[bool]int{true: 1, false: rounds}[d.Name == "parallel"]; in.Rounds != want {
 				t.Errorf("%s has %d rounds of %d", d.Name, in.Rounds, rounds)

@@ -14,6 +14,9 @@ func (t *Table) Markdown(w io.Writer) error {
 	if t.Agreement != nil {
 		head = append(head, "tokens as "+t.Rows[0].Name)
 	}
+	for _, e := range t.Rows[0].Apart {
+		head = append(head, fmt.Sprintf("farthest from %s %s", t.Rows[0].Name, e.Unit))
+	}
 	for _, e := range t.Rows[0].Errors {
 		head = append(head, "mean error "+e.Unit, "largest "+e.Unit)
 	}
@@ -22,6 +25,9 @@ func (t *Table) Markdown(w io.Writer) error {
 		cells := []string{r.Name, fmt.Sprintf("%.4g", r.Passes), fmt.Sprintf("%.1f", r.P50), fmt.Sprintf("%.1f", r.P95)}
 		if r.Equal != nil {
 			cells = append(cells, percent(*r.Equal))
+		}
+		for _, e := range r.Apart {
+			cells = append(cells, fmt.Sprintf("%.4f", e.Largest))
 		}
 		for _, e := range r.Errors {
 			cells = append(cells, fmt.Sprintf("%.4f", e.Mean), fmt.Sprintf("%.4f", e.Largest))

@@ -548,12 +548,12 @@ func TestPaddedRefusesFewerRounds(t *testing.T) {
 	}
 	p := DefaultParams()
 	for unrolled, ok := range map[int]bool{0: true, 11: false, 12: true, 13: true} {
-		if err := p.ValidateFor(unrolled, false); (err == nil) != ok || !ok && (!errors.As(err, &fe) || fe.Field != "rounds") {
+		if err := p.ValidateFor(Graphs{Unrolled: unrolled}); (err == nil) != ok || !ok && (!errors.As(err, &fe) || fe.Field != "rounds") {
 			t.Errorf("12 rounds with %d unrolled: %v", unrolled, err)
 		}
 	}
 	p.Preset = "fast"
-	if err := p.ValidateFor(0, false); !errors.As(err, &fe) || fe.Field != "preset" {
+	if err := p.ValidateFor(Graphs{}); !errors.As(err, &fe) || fe.Field != "preset" {
 		t.Errorf("got %v", err)
 	}
 }

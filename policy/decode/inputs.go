@@ -83,7 +83,8 @@ type Inputs struct {
 	// ChoiceNoise, shape T,B,L (each may be 1), is standard Gumbel noise.
 	ChoiceNoise Array
 	// RecomputePrefix are the rounds in which the graph of a bundle with
-	// bidirectional attention recomputes its prefix; all true is exact.
+	// bidirectional attention recomputes its prefix; all true, or none, is exact.
+	// That of round 0 is not read: it always does.
 	RecomputePrefix []bool
 	// Score is one of ScoreCandidate, ScoreMaximum and ScoreGap.
 	Score int64
@@ -106,6 +107,11 @@ func (e *FieldError) Error() string { return fmt.Sprintf("decode %s: %s", e.Fiel
 
 func fieldError(field, format string, args ...any) error {
 	return &FieldError{Field: field, Reason: fmt.Sprintf(format, args...)}
+}
+
+// Exact reports whether the prefix is recomputed in every round.
+func (in *Inputs) Exact() bool {
+	return len(in.RecomputePrefix) == 0 || !slices.Contains(in.RecomputePrefix[1:], false)
 }
 
 // Masked counts the positions of row b that start masked.

@@ -212,18 +212,18 @@ func TestAutoregressiveReadsOneTemperature(t *testing.T) {
 	} {
 		p.Preset, p.Rounds = Autoregressive, 2
 		var fe *FieldError
-		if err := p.ValidateFor(0, true); !errors.As(err, &fe) || fe.Field != field {
+		if err := p.ValidateFor(Graphs{Autoregressive: true}); !errors.As(err, &fe) || fe.Field != field {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
 	p := Params{Preset: Autoregressive, Rounds: 12, TokenTemperature: []float64{0.7}}
 	for unrolled := range 2 { // however many rounds another graph has
-		if err := p.ValidateFor(unrolled, true); err != nil {
+		if err := p.ValidateFor(Graphs{Unrolled: unrolled, Autoregressive: true}); err != nil {
 			t.Error(err)
 		}
 	}
 	var fe *FieldError
-	if err := p.ValidateFor(0, false); !errors.As(err, &fe) || fe.Field != "preset" {
+	if err := p.ValidateFor(Graphs{}); !errors.As(err, &fe) || fe.Field != "preset" {
 		t.Errorf("without a graph: %v", err)
 	}
 	n := NewNoise(3)

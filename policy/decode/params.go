@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/ddvla/ddvla/policy/bundle"
 )
 
 // Preset names a whole way of decoding.
@@ -65,6 +67,10 @@ type Params struct {
 	CommitConfidence []float64
 	// MeanWindow is in bins; nil is the preset's.
 	MeanWindow *int
+	// Refresh is how many rounds each computation of the prefix serves, 1..64: more
+	// than 1 is an approximation for policies with bidirectional attention
+	// (bundle.Model.Refresh). 0 is 1, exact.
+	Refresh int
 }
 
 // DefaultParams is Greedy in twelve rounds.
@@ -98,6 +104,9 @@ func (p Params) Validate() error {
 				return fieldError(v.field, "round %d is %g, must be %s", t, x, v.want)
 			}
 		}
+	}
+	if p.Refresh < 0 || p.Refresh > MaxRounds {
+		return fieldError("refresh", "is %d, must be 1..%d", p.Refresh, MaxRounds)
 	}
 	if w := p.MeanWindow; w != nil && (*w < 0 || *w > 255) {
 		return fieldError("mean_window", "is %d, must be 0..255", *w)
@@ -169,20 +178,36 @@ func (p Params) validateSchedule() error {
 	return nil
 }
 
-// ValidateFor is Validate for a policy whose graph has the given number of
-// rounds (bundle.Model.Unrolled), 0 for any, and which has a graph for Autoregressive
-// or not.
-func (p Params) ValidateFor(unrolled int, autoregressive bool) error {
+// Graphs say what the graphs of a policy can do.
+type Graphs struct {
+	// Unrolled is the number of rounds of a graph without a Loop, 0 for any.
+	Unrolled int
+	// Refresh: rounds can leave the prefix as it was.
+	Refresh bool
+	// Autoregressive: there is a graph for that preset.
+	Autoregressive bool
+}
+
+// GraphsOf are those of a policy that a manifest describes.
+func GraphsOf(m *bundle.Manifest) Graphs {
+	return Graphs{Unrolled: m.Model.Unrolled, Refresh: m.Model.Refresh, Autoregressive: m.HasAutoregressive()}
+}
+
+// ValidateFor is Validate for a policy with the given graphs.
+func (p Params) ValidateFor(g Graphs) error {
 	if err := p.Validate(); err != nil {
 		return err
 	}
 	if p.Preset == Autoregressive {
-		if !autoregressive {
+		if !g.Autoregressive {
 			return fieldError("preset", "is autoregressive, but the policy has no autoregressive.onnx, which ddvla export writes for models with causal attention alone; choose another")
 		}
 		return nil
 	}
-	return checkUnrolled(p.Rounds, unrolled)
+	if p.Refresh > 1 && !g.Refresh {
+		return fieldError("refresh", "is %d, but the policy's graph takes only 1; others need bidirectional attention, rounds in a Loop (no --unroll) and a bundle of this version of `ddvla export`", p.Refresh)
+	}
+	return checkUnrolled(p.Rounds, g.Unrolled)
 }
 
 type override struct {
@@ -242,10 +267,11 @@ func (p Params) Inputs(masked []int, positions, bins int, noise *Noise) (*Inputs
 		CommitConfidence:  filled(T, float32(2)),
 		TokenNoise:        drawn.token,
 		ChoiceNoise:       drawn.choice,
-		RecomputePrefix:   filled(T, true),
+		RecomputePrefix:   make([]bool, T),
 		Centres:           Centres(bins),
 	}
 	for t := range T {
+		in.RecomputePrefix[t] = t%max(p.Refresh, 1) == 0
 		for b, n := range masked {
 			in.MaskedAfter[t*len(masked)+b] = int64(p.maskedAfter(t, n))
 		}

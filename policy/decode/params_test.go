@@ -367,3 +367,33 @@ func BenchmarkNoiseDraw(b *testing.B) {
 		n.Draw(p, 1, 112, 256)
 	}
 }
+
+// TestRefresh: which rounds recompute the prefix, and who may ask for others than all.
+func TestRefresh(t *testing.T) {
+	for refresh, want := range map[int][]bool{
+		0: {true, true, true, true, true}, 1: {true, true, true, true, true}, 2: {true, false, true, false, true},
+		3: {true, false, false, true, false}, 5: {true, false, false, false, false}, 64: {true, false, false, false, false},
+	} {
+		p := Params{Preset: Paper, Rounds: 5, Refresh: refresh}
+		in, err := p.Inputs([]int{3}, 3, 4, NewNoise(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(in.RecomputePrefix, want) || in.Exact() != (refresh < 2) {
+			t.Errorf("refresh %d: %v, exact %v", refresh, in.RecomputePrefix, in.Exact())
+		}
+		if err := p.ValidateFor(Graphs{Refresh: true}); err != nil {
+			t.Errorf("refresh %d: %v", refresh, err)
+		}
+		var fe *FieldError
+		if err := p.ValidateFor(Graphs{}); (err == nil) != (refresh < 2) || err != nil && (!errors.As(err, &fe) || fe.Field != "refresh") {
+			t.Errorf("refresh %d of a graph that cannot: %v", refresh, err)
+		}
+	}
+	for _, refresh := range []int{-1, 65} {
+		var fe *FieldError
+		if err := (Params{Preset: Paper, Rounds: 5, Refresh: refresh}).Validate(); !errors.As(err, &fe) || fe.Field != "refresh" {
+			t.Errorf("refresh %d: %v", refresh, err)
+		}
+	}
+}

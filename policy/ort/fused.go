@@ -90,6 +90,9 @@ func (f *Fused) Run(ctx context.Context, in *FusedInputs) (*FusedOutputs, error)
 	if d.Positions != m.Action.Tokens() || d.Bins != m.Tokens.Bins {
 		return nil, fmt.Errorf("onnxruntime: decoding inputs are for %d positions and %d bins, the model has %d and %d", d.Positions, d.Bins, m.Action.Tokens(), m.Tokens.Bins)
 	}
+	if !m.Model.Refresh && !d.Exact() {
+		return nil, fmt.Errorf("onnxruntime: %w", &decode.FieldError{Field: "recompute_prefix", Reason: "has rounds that do not, but the policy's graph recomputes its prefix in all of them"})
+	}
 	if m.Model.Unrolled > 0 {
 		var err error
 		if d, err = d.Padded(m.Model.Unrolled); err != nil {

@@ -23,7 +23,7 @@ import (
 // bins.
 func manifest() bundle.Manifest {
 	m := bundle.Manifest{
-		Model:   bundle.Model{ImageSize: 4, Attention: bundle.Bidirectional, Vocabulary: bundle.FullVocabulary},
+		Model:   bundle.Model{ImageSize: 4, Attention: bundle.Bidirectional, Vocabulary: bundle.FullVocabulary, Refresh: true},
 		Cameras: []bundle.Camera{{Name: "head"}, {Name: "wrist"}},
 		Tokens:  bundle.Tokens{BOS: 1, Empty: 7, Bins: 8},
 		Prompt:  bundle.Prompt{MaxTokens: 10},
@@ -338,8 +338,23 @@ func TestGraphThatDisagreesWithTheManifestIsRefused(t *testing.T) {
 	if _, err := r.Fused(inBundle(t, m, bundle.GraphFile, raw)); !errors.Is(err, ErrGraph) || !strings.Contains(err.Error(), `"known"`) {
 		t.Errorf("another chunk: %v", err)
 	}
+	m = manifest()
 	without := slices.DeleteFunc(inputs, func(p port) bool { return p.name == "recompute_prefix" })
-	fused(t, r, inBundle(t, manifest(), bundle.GraphFile, simpleFused(t, without)))
+	if _, err := r.Fused(inBundle(t, m, bundle.GraphFile, simpleFused(t, without))); !errors.Is(err, ErrGraph) || !strings.Contains(err.Error(), `"recompute_prefix"`) {
+		t.Errorf("no recompute_prefix: %v", err)
+	}
+	m.Model.Refresh = false
+	f := fused(t, r, inBundle(t, m, bundle.GraphFile, simpleFused(t, without)))
+	in := fusedInputs(t, &m, 1, 3, 3, decode.Greedy)
+	in.RecomputePrefix = []bool{false, true, true}
+	if _, err := f.Run(context.Background(), in); err != nil {
+		t.Errorf("exact: %v", err)
+	}
+	in.RecomputePrefix = []bool{true, true, false}
+	var fe *decode.FieldError
+	if _, err := f.Run(context.Background(), in); !errors.As(err, &fe) || fe.Field != "recompute_prefix" {
+		t.Errorf("a round that does not recompute: %v", err)
+	}
 }
 
 func TestBrokenFilesAreErrors(t *testing.T) {

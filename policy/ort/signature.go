@@ -25,8 +25,6 @@ type port struct {
 	name string
 	elem pb.TensorProto_DataType
 	dims []int64 // free where a run decides
-	// optional ports may be missing.
-	optional bool
 }
 
 func (p port) String() string {
@@ -90,9 +88,8 @@ func fusedPorts(m *bundle.Manifest) (inputs, outputs []port) {
 		number("commit_confidence", rounds),
 		integer("mean_window", 1),
 	)
-	if m.Model.Attention == bundle.Bidirectional {
-		// Absent from graphs that recompute everything in every round.
-		inputs = append(inputs, port{name: "recompute_prefix", elem: pb.TensorProto_BOOL, dims: []int64{rounds}, optional: true})
+	if m.Model.Refresh {
+		inputs = append(inputs, port{name: "recompute_prefix", elem: pb.TensorProto_BOOL, dims: []int64{rounds}})
 	}
 	outputs = []port{
 		integer("bins", free, l), number("confidence", free, l), number("mean", free, l), integer("rounds", 1),
@@ -157,14 +154,12 @@ func portOf(v *pb.ValueInfoProto) port {
 }
 
 // match compares what the manifest asks for with what the graph has and returns
-// the names in the order asked for, without the optional ones it lacks.
+// the names in the order asked for.
 func match(kind string, want, have []port) ([]string, error) {
 	var names []string
 	for _, w := range want {
 		i := slices.IndexFunc(have, func(h port) bool { return h.name == w.name })
 		switch {
-		case i < 0 && w.optional:
-			continue
 		case i < 0:
 			return nil, fmt.Errorf("%w: it has no %s %q, the manifest asks for %v", ErrGraph, kind, w.name, w)
 		case !w.accepts(have[i]):

@@ -25,7 +25,7 @@ def elements(tensor):
 def port(value):
     """name type[dimensions]"""
     tensor = value.type.tensor_type
-    names = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.INT64: "int64", onnx.TensorProto.UINT8: "uint8"}
+    names = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.INT64: "int64", onnx.TensorProto.UINT8: "uint8", onnx.TensorProto.BOOL: "bool"}
     dims = ",".join(d.dim_param or str(d.dim_value) for d in tensor.shape.dim)
     return f"{value.name} {names[tensor.elem_type]}[{dims}]"
 
