@@ -22,7 +22,8 @@ func (p *Policy) OpenStep() error {
 
 // InferLeftToRight is Infer with the tokens decoded one after the other
 // (decode.LeftToRight): a pass over everything for each, on the graph of OpenStep,
-// which must have been called. It must not run at the same time as Infer.
+// which must have been called. It must not run at the same time as Infer. It
+// always starts cold.
 func (p *Policy) InferLeftToRight(ctx context.Context, o *Observation) (*Result, error) {
 	if p.step == nil {
 		return nil, errors.New("inference from left to right needs step.onnx; call OpenStep before")

@@ -216,6 +216,7 @@ func (e *evalDecode) compare(ctx context.Context, pol *model.Policy, recording *
 	}
 	c := compare.New(decoders, dims)
 	count := 0
+	last := make([]*model.Result, len(decoders)) // each decoder's own, for a warm start
 	for o, err := range recording.Observations(ctx, e.every) {
 		if err != nil {
 			return nil, err
@@ -225,6 +226,7 @@ func (e *evalDecode) compare(ctx context.Context, pol *model.Policy, recording *
 		samples := make([]compare.Sample, len(decoders))
 		var actions []float64
 		for i, d := range decoders {
+			o.Previous = last[i]
 			if warm && !d.LeftToRight {
 				if _, err := infer(ctx, pol, d, o); err != nil {
 					return nil, fmt.Errorf("decoder %s: %w", d.Name, err)
@@ -234,6 +236,7 @@ func (e *evalDecode) compare(ctx context.Context, pol *model.Policy, recording *
 			if err != nil {
 				return nil, fmt.Errorf("decoder %s: %w", d.Name, err)
 			}
+			last[i] = r
 			samples[i] = compare.Sample{Passes: r.Rounds, Took: r.Timings.Inference, Bins: r.Bins, Values: r.Chunk.Values}
 			if i == 0 {
 				actions = recordedActions(recording, m, r)

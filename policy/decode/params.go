@@ -59,6 +59,14 @@ type Params struct {
 	CommitConfidence []float64
 	// MeanWindow is in bins; nil is the preset's.
 	MeanWindow *int
+	// WarmStart begins a chunk with what is left of the one before; see Warm.
+	WarmStart bool
+	// WarmStartConfidence, 0..1, is the least confidence of a token that is taken
+	// over from the chunk before; what was less sure starts masked. 0 takes all.
+	WarmStartConfidence float64
+	// WarmStartRounds is T of a chunk that starts warm, up to Rounds; 0 is as Warm
+	// says.
+	WarmStartRounds int
 }
 
 // DefaultParams is Greedy in twelve rounds.
@@ -91,7 +99,7 @@ func (p Params) Validate() error {
 	if w := p.MeanWindow; w != nil && (*w < 0 || *w > 255) {
 		return fieldError("mean_window", "is %d, must be 0..255", *w)
 	}
-	return nil
+	return p.validateWarm()
 }
 
 func (p Params) validateSchedule() error {
