@@ -40,7 +40,7 @@ func (p *Policy) InferLeftToRight(ctx context.Context, o *Observation) (*Result,
 	if err != nil {
 		return nil, err
 	}
-	out, err := decode.LeftToRight(ctx, p.step.Logits(&p.inputs.Observation), known, m.Tokens.Bins)
+	out, err := decode.LeftToRight(ctx, p.step.Logits(&p.inputs.Observation), known, m.Tokens.Bins, p.centres)
 	if err != nil {
 		return nil, fmt.Errorf("inference: %w", err)
 	}

@@ -104,6 +104,7 @@ type Policy struct {
 	runtime   *ort.Runtime
 	fused     *ort.Fused  // nil with an L1 head
 	values    *ort.Values // nil without
+	centres   []float32   // of bins that are not uniform, else nil
 	step      *ort.Step   // nil until OpenStep
 	log       *zap.Logger
 
@@ -154,6 +155,7 @@ func Open(ctx context.Context, dir string, options Options) (p *Policy, err erro
 	if p.codec, err = action.New(b); err != nil {
 		return p, err
 	}
+	p.centres = decode.CentresOf(m.Action.BinEdges, m.Action.Chunk, m.Tokens.Bins)
 	if p.tokenizer, err = text.Open(b.Path(bundle.TokenizerFile), m.Prompt, m.Tokens); err != nil {
 		return p, fmt.Errorf("bundle %s: %w", dir, err)
 	}
@@ -333,6 +335,9 @@ func (p *Policy) prepare(o *Observation, r *Result) (*ort.FusedInputs, decode.Pa
 	if in.Inputs, err = params.Inputs([]int{masked}, len(known), m.Tokens.Bins, p.noise); err != nil {
 		return nil, params, err
 	}
+	if p.centres != nil {
+		in.Centres = p.centres
+	}
 	copy(in.Known, known)
 	if warm != nil {
 		copy(in.Initial, warm.bins)
@@ -403,7 +408,7 @@ func (p *Policy) chunk(o *Observation, in *ort.FusedInputs, out *ort.FusedOutput
 	// neighbours.
 	for i, bin := range in.Known {
 		if bin >= 0 {
-			out.Mean[i] = in.Centres[bin]
+			out.Mean[i] = in.CentresAt(i)[bin]
 		}
 	}
 	c, err := p.codec.Chunk(out.Mean)

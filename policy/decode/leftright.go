@@ -9,13 +9,14 @@ import (
 // (OpenVLA) does: pass i evaluates the network with positions 0..i-1 in place and
 // the rest masked, and takes the most probable bin of position i, the lowest on a
 // tie. known has shape L: a bin that is given, or -1; each of the others costs a
-// pass, which logits is told the number of. Of a policy whose attention is not
+// pass, which logits is told the number of. centres are as Inputs.Centres, nil for
+// uniform bins. Of a policy whose attention is not
 // causal this is an approximation that it was not trained for.
 //
 // The result has no trace; Rounds counts the passes, Confidence is that of each
 // position's own pass (0 where it was given), and Mean the bin's centre. Errors
 // are those of Decode.
-func LeftToRight(ctx context.Context, logits LogitsFunc, known []int64, bins int) (*Result, error) {
+func LeftToRight(ctx context.Context, logits LogitsFunc, known []int64, bins int, centres []float32) (*Result, error) {
 	n := len(known)
 	in, err := Params{Preset: Greedy, Rounds: 1}.Inputs([]int{n}, n, bins, NewNoise(0))
 	if err != nil {
@@ -23,6 +24,9 @@ func LeftToRight(ctx context.Context, logits LogitsFunc, known []int64, bins int
 	}
 	copy(in.Known, known)
 	in.MeanWindow = 0
+	if centres != nil {
+		in.Centres = centres
+	}
 	if err := in.Validate(); err != nil {
 		return nil, err
 	}
@@ -51,6 +55,6 @@ func LeftToRight(ctx context.Context, logits LogitsFunc, known []int64, bins int
 		r.confidence[i] = r.p[i*bins+int(r.bins[i])]
 		res.Rounds++
 	}
-	res.Bins, res.Confidence, res.Mean = r.bins, r.confidence, r.means(in.Centres, 0)
+	res.Bins, res.Confidence, res.Mean = r.bins, r.confidence, r.means(in)
 	return res, nil
 }

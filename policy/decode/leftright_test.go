@@ -28,7 +28,7 @@ func TestLeftToRightSeesWhatIsBefore(t *testing.T) {
 		}
 		return nil
 	}
-	res, err := LeftToRight(context.Background(), chain, []int64{-1, -1, 5, -1, -1}, bins)
+	res, err := LeftToRight(context.Background(), chain, []int64{-1, -1, 5, -1, -1}, bins, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,24 +56,24 @@ func TestLeftToRightRefuses(t *testing.T) {
 		return nil
 	}
 	var bad *LogitsError
-	if _, err := LeftToRight(context.Background(), nan, []int64{-1}, 4); !errors.As(err, &bad) {
+	if _, err := LeftToRight(context.Background(), nan, []int64{-1}, 4, nil); !errors.As(err, &bad) {
 		t.Errorf("NaN logits: %v", err)
 	}
 	var field *FieldError
-	if _, err := LeftToRight(context.Background(), nan, []int64{4}, 4); !errors.As(err, &field) || field.Field != "known" {
+	if _, err := LeftToRight(context.Background(), nan, []int64{4}, 4, nil); !errors.As(err, &field) || field.Field != "known" {
 		t.Errorf("bin 4 of 4: %v", err)
 	}
-	if _, err := LeftToRight(context.Background(), nan, nil, 4); !errors.As(err, &field) {
+	if _, err := LeftToRight(context.Background(), nan, nil, 4, nil); !errors.As(err, &field) {
 		t.Errorf("no positions: %v", err)
 	}
 	broken := errors.New("broken")
 	failing := func(context.Context, int, []int64, *Logits) error { return broken }
-	if _, err := LeftToRight(context.Background(), failing, []int64{-1}, 4); !errors.Is(err, broken) {
+	if _, err := LeftToRight(context.Background(), failing, []int64{-1}, 4, nil); !errors.Is(err, broken) {
 		t.Errorf("failing network: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := LeftToRight(ctx, failing, []int64{-1}, 4); !errors.Is(err, context.Canceled) {
+	if _, err := LeftToRight(ctx, failing, []int64{-1}, 4, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("after the end: %v", err)
 	}
 }
