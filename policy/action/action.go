@@ -173,6 +173,21 @@ func (c *Codec) Encode(values []float64, dst []int64) ([]int64, error) {
 	return dst, nil
 }
 
+// Normalised appends to dst whole rows of values in the data set's units, scaled to
+// [-1, 1] and clipped to it, as [Codec.Encode] sees them.
+func (c *Codec) Normalised(values, dst []float64) ([]float64, error) {
+	if len(values)%c.dims != 0 {
+		return dst, fmt.Errorf("%d action values are no whole rows of %d", len(values), c.dims)
+	}
+	for i, v := range values {
+		if !finite(v) {
+			return dst, fmt.Errorf("action %q in row %d is %v", c.names[i%c.dims], i/c.dims, v)
+		}
+		dst = append(dst, c.action.model(i%c.dims, v))
+	}
+	return dst, nil
+}
+
 // NormaliseProprio appends to dst the robot state in the manifest's order,
 // scaled to [-1, 1] and clipped to it.
 func (c *Codec) NormaliseProprio(state []float64, dst []float32) ([]float32, error) {
