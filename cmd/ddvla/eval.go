@@ -24,14 +24,16 @@ import (
 
 // runEval is `ddvla eval`, whose first argument says what is measured.
 func runEval(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	const kinds = "decode"
+	const kinds = "decode and bins"
 	switch {
 	case len(args) == 0:
-		return usageError{errors.New("what? there is " + kinds + "; `ddvla eval decode -h` explains it")}
+		return usageError{errors.New("what? there are " + kinds + "; `ddvla eval decode -h` explains one")}
 	case args[0] == "decode":
 		return runEvalDecode(ctx, args[1:], stdout, stderr)
+	case args[0] == "bins":
+		return runEvalBins(ctx, args[1:], stdout, stderr)
 	case strings.HasPrefix(args[0], "-"):
-		return parse(newFlags("eval", kinds+" [FLAGS]\nMeasures policies; `ddvla eval decode -h` explains."), args, 0, stdout)
+		return parse(newFlags("eval", "decode|bins [FLAGS]\nMeasures policies; `ddvla eval decode -h` and `ddvla eval bins -h` explain."), args, 0, stdout)
 	}
 	return usageError{fmt.Errorf("there is no %q to evaluate, only %s", args[0], kinds)}
 }

@@ -173,6 +173,11 @@ func (c *Codec) Encode(values []float64, dst []int64) ([]int64, error) {
 	return dst, nil
 }
 
+// Span returns how much of the data set's units the range -1 to 1 of a column is.
+func (c *Codec) Span(column int) float64 {
+	return c.action.robot(column, 1) - c.action.robot(column, -1)
+}
+
 // Normalised appends to dst whole rows of values in the data set's units, scaled to
 // [-1, 1] and clipped to it, as [Codec.Encode] sees them.
 func (c *Codec) Normalised(values, dst []float64) ([]float64, error) {
