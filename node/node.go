@@ -64,6 +64,7 @@ type Node struct {
 
 	think   snapshot       // of the policy goroutine
 	thought thought        // of the policy goroutine
+	chunk   executed       // of the policy goroutine
 	act     commandMessage // of the executor goroutine
 	step    stepState      // of Step
 	seconds time.Time      // of watch: the time a second ago
@@ -88,6 +89,12 @@ type unsent struct {
 type thought struct {
 	stamp time.Time
 	epoch uint64
+}
+
+// executed is the newest chunk that the executor took, nil where none is.
+type executed struct {
+	result *policy.Result
+	epoch  uint64
 }
 
 // topics are the fully qualified names of what the node publishes and of its

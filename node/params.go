@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ddvla/ddvla/control"
+	"github.com/ddvla/ddvla/policy"
 	"github.com/ddvla/ddvla/policy/bundle"
 	"github.com/ddvla/ddvla/policy/decode"
 	"github.com/ddvla/ddvla/policy/ort"
@@ -91,6 +92,12 @@ func Parameters(cameras []string) []param.Descriptor {
 			Meaning: "Bins on each side of the chosen one that an action is averaged over; -1 is the preset's."},
 		{Name: "decode.refresh", Default: param.Int(1), Range: param.Between(1, decode.MaxRounds),
 			Meaning: "Rounds that each computation of what stands before the action tokens serves; 1 is exact, more is faster and an approximation, with bidirectional attention only."},
+		{Name: "decode.warm_start", Default: param.Bool(false),
+			Meaning: "Begin a chunk with what is left of the one before, shifted by the rows executed meanwhile, as tokens that may be masked again; saves rounds, see decode.warm_start_rounds."},
+		{Name: "decode.warm_start_confidence", Default: param.Double(0), Range: param.Between(0, 1),
+			Meaning: "Least confidence of a token that is taken over; what was less sure starts masked. 0 takes all."},
+		{Name: "decode.warm_start_rounds", Default: param.Int(0), Range: param.Between(0, decode.MaxRounds),
+			Meaning: "Rounds of a chunk that starts warm, at most decode.rounds; 0 is the masked tokens' share of decode.rounds, two at least."},
 		{Name: "decode.trace", Default: param.Bool(false),
 			Meaning: "Publish on ~/decode_trace what each round did to each token; `ddvla inspect --trace` draws it."},
 
@@ -211,6 +218,9 @@ func LiveFrom(v param.Values, m *bundle.Manifest) (Live, error) {
 			DropThreshold:     slices.Clone(v.Doubles("decode.drop_threshold")),
 			CommitConfidence:  slices.Clone(v.Doubles("decode.commit_confidence")),
 			Refresh:           int(v.Int("decode.refresh")),
+
+			WarmStart: v.Bool("decode.warm_start"), WarmStartConfidence: v.Double("decode.warm_start_confidence"),
+			WarmStartRounds: int(v.Int("decode.warm_start_rounds")),
 		},
 	}
 	if l.Decode.Preset == "" {
@@ -222,7 +232,7 @@ func LiveFrom(v param.Values, m *bundle.Manifest) (Live, error) {
 	if w := int(v.Int("decode.mean_window")); w >= 0 {
 		l.Decode.MeanWindow = &w
 	}
-	if err := l.Decode.ValidateFor(decode.GraphsOf(m)); err != nil {
+	if err := policy.CheckDecode(l.Decode, m); err != nil {
 		return l, fmt.Errorf("parameters decode.*: %w", err)
 	}
 	return l, nil

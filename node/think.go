@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 	"gonum.org/v1/gonum/stat"
 
+	"github.com/ddvla/ddvla/control"
 	"github.com/ddvla/ddvla/msgs"
 	"github.com/ddvla/ddvla/policy"
 	"github.com/ddvla/ddvla/policy/action"
@@ -35,6 +36,14 @@ func (n *Node) thinkOnce(ctx context.Context) error {
 	n.thought = thought{n.think.Stamp, epoch}
 	observed := time.Since(start)
 
+	// Only arms that follow the last chunk have executed the rows that a warm start
+	// leaves away: not after a stop, a halt, an enable or a reset.
+	n.think.Previous = nil
+	if n.chunk.epoch == epoch && n.executor.Status().Mode == control.Moving {
+		n.think.Previous = n.chunk.result
+	}
+	n.chunk = executed{}
+
 	n.setBusy(now)
 	result, err := n.policy.Infer(ctx, &n.think.Observation)
 	n.setBusy(time.Time{})
@@ -58,7 +67,9 @@ func (n *Node) thinkOnce(ctx context.Context) error {
 
 	publishing := time.Now()
 	// Why it drops a chunk, the executor tells as an event.
-	n.executor.Replace(n.trajectory(result.Chunk, epoch), n.ros.Now())
+	if n.executor.Replace(n.trajectory(result.Chunk, epoch), n.ros.Now()) == control.OK {
+		n.chunk = executed{result, epoch}
+	}
 	n.publish(n.chunks, n.topics.chunk, chunkMessage(result.Chunk))
 	if live.Trace {
 		n.publish(n.traces, n.topics.trace, TraceMessage(result.Chunk.Names, result.Chunk.Rows(), result.Trace))

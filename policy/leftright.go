@@ -24,7 +24,8 @@ func (p *Policy) OpenStep() error {
 // (decode.LeftToRight, most probable bins): a pass over everything for each, on the
 // graph of OpenStep, which must have been called. It must not run at the same time as
 // Infer. Preset decode.Autoregressive gives the same in much less time where the
-// attention is causal; with any other the policy was not trained to be decoded so.
+// attention is causal; with any other the policy was not trained to be decoded so. It
+// always starts cold.
 func (p *Policy) InferLeftToRight(ctx context.Context, o *Observation) (*Result, error) {
 	if p.step == nil {
 		return nil, errors.New("inference from left to right needs step.onnx; call OpenStep before")
@@ -44,6 +45,9 @@ func (p *Policy) InferLeftToRight(ctx context.Context, o *Observation) (*Result,
 	in, err := decode.Params{Preset: decode.Autoregressive, Rounds: 1}.Inputs([]int{len(known)}, len(known), m.Tokens.Bins, decode.NewNoise(0))
 	if err != nil {
 		return nil, err
+	}
+	if p.centres != nil {
+		in.Centres = p.centres
 	}
 	copy(in.Known, known)
 	out, err := decode.LeftToRight(ctx, p.step.Logits(&p.inputs.Observation), in)

@@ -46,6 +46,11 @@ type Observation struct {
 	// be decoded: the rest is filled in around them. Nil gives none. Not looked at
 	// with an L1 head.
 	Known []int64
+	// Previous is the chunk that the robot has been executing, for a warm start
+	// (decode.Params.WarmStart): what is left of it when this was observed is what
+	// the decoding begins with. Nil starts cold; so must a caller whose robot did
+	// not execute it, as after a stop.
+	Previous *Result
 }
 
 // Timings says how long the parts of one inference took.
@@ -62,6 +67,10 @@ type Result struct {
 	Rounds int    // denoising rounds that ran, or passes, or tokens, from left to right; 1 with an L1 head
 	// Bins are the chosen ones, of the chunk's shape; nil with an L1 head.
 	Bins []int64
+	// Warm is how many tokens the decoding began with, and Cold why there were none
+	// although a warm start was asked for.
+	Warm int
+	Cold string
 	// Trace is what the rounds did; nil where none ran, with an L1 head and from
 	// left to right.
 	Trace   *decode.Trace
@@ -94,6 +103,7 @@ type Policy struct {
 	codec     *action.Codec
 	runtime   *ort.Runtime
 	values    *ort.Values // nil without an L1 head
+	centres   []float32   // of bins that are not uniform, else nil
 	step      *ort.Step   // nil until OpenStep
 	log       *zap.Logger
 
@@ -137,7 +147,7 @@ func Open(ctx context.Context, dir string, options Options) (p *Policy, err erro
 	if options.Decode != nil {
 		p.params = *options.Decode
 	}
-	if err := p.params.ValidateFor(decode.GraphsOf(m)); err != nil {
+	if err := CheckDecode(p.params, m); err != nil {
 		return p, fmt.Errorf("bundle %s: %w", dir, err)
 	}
 	for _, c := range m.Cameras {
@@ -150,6 +160,7 @@ func Open(ctx context.Context, dir string, options Options) (p *Policy, err erro
 	if p.codec, err = action.New(b); err != nil {
 		return p, err
 	}
+	p.centres = decode.CentresOf(m.Action.BinEdges, m.Action.Chunk, m.Tokens.Bins)
 	if p.tokenizer, err = text.Open(b.Path(bundle.TokenizerFile), m.Prompt, m.Tokens); err != nil {
 		return p, fmt.Errorf("bundle %s: %w", dir, err)
 	}
@@ -214,7 +225,7 @@ func (p *Policy) Decode() decode.Params {
 // or from preset decode.Autoregressive loads its graph, the weights a second time.
 func (p *Policy) SetDecode(params decode.Params) error {
 	m := p.Manifest()
-	if err := params.ValidateFor(decode.GraphsOf(m)); err != nil {
+	if err := CheckDecode(params, m); err != nil {
 		return err
 	}
 	if m.Model.Head != bundle.L1Head {
@@ -284,8 +295,7 @@ func (p *Policy) Warm(ctx context.Context) error {
 func (p *Policy) Infer(ctx context.Context, o *Observation) (*Result, error) {
 	start := time.Now()
 	r := &Result{}
-	params := p.Decode()
-	inputs, err := p.prepare(o, params, r)
+	inputs, params, err := p.prepare(o, r)
 	if err != nil {
 		return nil, err
 	}
@@ -303,7 +313,7 @@ func (p *Policy) Infer(ctx context.Context, o *Observation) (*Result, error) {
 	drawn := make(chan struct{})
 	go func() {
 		defer close(drawn)
-		p.noise.Draw(p.Decode(), 1, p.Manifest().Action.Tokens(), p.Manifest().Tokens.Bins)
+		p.noise.Draw(params, 1, p.Manifest().Action.Tokens(), p.Manifest().Tokens.Bins)
 	}()
 	outputs, err := p.run(ctx, params, inputs)
 	<-drawn
@@ -341,15 +351,15 @@ func (p *Policy) regress(ctx context.Context, o *Observation, r *Result) error {
 	return r.Chunk.Validate()
 }
 
-// prepare fills the graph's inputs.
-func (p *Policy) prepare(o *Observation, params decode.Params, r *Result) (*ort.FusedInputs, error) {
-	m, in := p.Manifest(), &p.inputs
+// prepare fills the graph's inputs and returns the parameters that they are of.
+func (p *Policy) prepare(o *Observation, r *Result) (*ort.FusedInputs, decode.Params, error) {
+	m, in, params := p.Manifest(), &p.inputs, p.Decode()
 	if err := p.observe(o, r); err != nil || p.values != nil {
-		return in, err
+		return in, params, err
 	}
 	known, err := p.known(o)
 	if err != nil {
-		return nil, err
+		return nil, params, err
 	}
 	masked := 0
 	for _, bin := range known {
@@ -357,11 +367,26 @@ func (p *Policy) prepare(o *Observation, params decode.Params, r *Result) (*ort.
 			masked++
 		}
 	}
+	var warm *warmStart
+	if params.WarmStart {
+		if warm, r.Cold = startWarm(o, r.Prompt, m.Action, params.WarmStartConfidence, known); warm != nil {
+			r.Warm = warm.tokens
+			params = params.Warm(masked-warm.tokens, masked)
+			masked -= warm.tokens
+		}
+	}
 	if in.Inputs, err = params.Inputs([]int{masked}, len(known), m.Tokens.Bins, p.noise); err != nil {
-		return nil, err
+		return nil, params, err
+	}
+	if p.centres != nil {
+		in.Centres = p.centres
 	}
 	copy(in.Known, known)
-	return in, nil
+	if warm != nil {
+		copy(in.Initial, warm.bins)
+		copy(in.InitialConfidence, warm.confidence)
+	}
+	return in, params, nil
 }
 
 // known are the observation's given bins, all -1 where it has none.
@@ -426,7 +451,7 @@ func (p *Policy) chunk(o *Observation, in *ort.FusedInputs, out *ort.FusedOutput
 	// neighbours.
 	for i, bin := range in.Known {
 		if bin >= 0 {
-			out.Mean[i] = in.Centres[bin]
+			out.Mean[i] = in.CentresAt(i)[bin]
 		}
 	}
 	c, err := p.codec.Chunk(out.Mean)

@@ -17,7 +17,12 @@ const servoStep = 5 * time.Millisecond
 
 // NewWorld returns a world with the arms at home.
 func NewWorld(arms *Arms, scene Scene) *World {
-	return &World{Arms: arms, Scene: scene, servo: NewServo(arms, Home())}
+	return NewWorldAt(arms, scene, Home())
+}
+
+// NewWorldAt returns a world with the arms at rest in a posture.
+func NewWorldAt(arms *Arms, scene Scene, q State) *World {
+	return &World{Arms: arms, Scene: scene, servo: NewServo(arms, q)}
 }
 
 // Now is the time since the start.

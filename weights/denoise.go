@@ -21,6 +21,9 @@ const float64Type = onnx.Type(pb.TensorProto_DOUBLE)
 // policy/decode/round.go.
 type denoiser struct {
 	slots, bins int // L, K
+	// centres are the values of the bins of each slot, shape L,K; nil for uniform
+	// ones, decode.Centres.
+	centres []float32
 	// unrolled is how many rounds stand one after the other; 0 is a Loop.
 	unrolled int
 	// wide is the type of sums, exponentials and logarithms: float64Type, or
@@ -301,8 +304,19 @@ func (d denoiser) lowest(g *onnx.Graph, c *controls, round, sum onnx.Value) onnx
 
 // mean averages the bins' values around the chosen ones.
 func (d denoiser) mean(g *onnx.Graph, c *controls, tokens, p onnx.Value) onnx.Value {
-	centres := g.Floats(decode.Centres(d.bins)...)
-	centre := g.Gather(centres, tokens, 0)
+	var centres, centre onnx.Value
+	if d.centres == nil {
+		centres = g.Floats(decode.Centres(d.bins)...)
+		centre = g.Gather(centres, tokens, 0)
+	} else {
+		// One long list for all slots: the bins of slot l begin at l K.
+		first := make([]int64, d.slots)
+		for l := range first {
+			first[l] = int64(l * d.bins)
+		}
+		centres = g.FloatTensor([]int64{int64(d.slots), int64(d.bins)}, d.centres)
+		centre = g.Gather(g.Reshape(centres, g.Ints(-1)), g.Add(tokens, g.Ints(first...)), 0)
+	}
 	offset := g.Sub(centres, g.Unsqueeze(centre, 2))
 	near := g.LessOrEqual(g.Abs(g.Sub(c.bin, g.Unsqueeze(tokens, 2))), c.meanWindow)
 	weight := total(g, d.wide, g.Where(near, p, g.Float(0)), false)

@@ -246,6 +246,30 @@ func drawCase(t *rapid.T, slots, bins, most int, full bool) (*decode.Inputs, tab
 	return in, given
 }
 
+// drawCentres draws bins of its own for some of the columns of slots positions, or
+// none at all.
+func drawCentres(t *rapid.T, slots, bins int) []float32 {
+	columns := 1
+	for _, n := range []int{2, 3} {
+		if slots%n == 0 {
+			columns = n
+		}
+	}
+	rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "edges"), 0))
+	edges := make([][]float64, columns)
+	for d := range edges {
+		if rng.IntN(3) == 0 {
+			continue
+		}
+		for range bins - 1 {
+			edges[d] = append(edges[d], 2*rng.Float64()-1)
+		}
+		slices.Sort(edges[d])
+		edges[d] = slices.Concat([]float64{-1}, edges[d], []float64{1})
+	}
+	return decode.CentresOf(edges, slots/columns, bins)
+}
+
 // TestGraphEqualsGoDecoder: on given logits the loop gives the tokens of
 // decode.Decode in every round, whatever the options, in 1 to 64 rounds.
 func TestGraphEqualsGoDecoder(t *testing.T) {
@@ -254,10 +278,14 @@ func TestGraphEqualsGoDecoder(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		slots, bins := rapid.IntRange(1, 24).Draw(rt, "L"), rapid.IntRange(2, 40).Draw(rt, "K")
 		full := rapid.Bool().Draw(rt, "full")
-		s := newTableSession(t, denoiser{slots: slots, bins: bins, wide: float64Type}, full)
+		centres := drawCentres(rt, slots, bins)
+		s := newTableSession(t, denoiser{slots: slots, bins: bins, centres: centres, wide: float64Type}, full)
 		defer s.handle.Destroy()
 		for range 10 {
 			in, given := drawCase(rt, slots, bins, rapid.SampledFrom([]int{8, decode.MaxRounds}).Draw(rt, "most"), full)
+			if centres != nil {
+				in.Centres = centres
+			}
 			want, err := decode.Decode(context.Background(), given.decoder(in), in)
 			if err != nil {
 				rt.Fatal(err)

@@ -26,6 +26,7 @@ import (
 	"path/filepath"
 
 	"github.com/ddvla/ddvla/policy/bundle"
+	"github.com/ddvla/ddvla/policy/decode"
 	"github.com/ddvla/ddvla/weights/onnx"
 )
 
@@ -68,6 +69,7 @@ func prepare(o Options) (*job, error) {
 	j := &job{checkpoint: c}
 	if j.network, err = c.network(&o); err == nil {
 		j.manifest, err = o.manifest(c, j.network)
+		j.network.centres = decode.CentresOf(j.manifest.Action.BinEdges, o.Chunk, j.network.tokens.bins)
 	}
 	if err == nil && c.vision != nil {
 		j.manifest.Source.Options["film"], err = c.mergeVision(j.network)

@@ -30,7 +30,7 @@ func (n *network) policyGraph(store *onnx.Store, unrolled int) *onnx.Graph {
 	g := onnx.New("policy", store)
 	s := n.encode(g, n.observe(g))
 	d := denoiser{
-		slots: n.slots, bins: n.tokens.bins, unrolled: unrolled, wide: wide,
+		slots: n.slots, bins: n.tokens.bins, centres: n.centres, unrolled: unrolled, wide: wide,
 		logits: func(body *onnx.Graph, _, tokens onnx.Value) (onnx.Value, onnx.Value) {
 			return n.logits(body, s, tokens, wide)
 		},

@@ -61,6 +61,10 @@ type Options struct {
 	UnnormKey string
 	// Normalization says which statistics bound the bins.
 	Normalization bundle.Normalization
+	// BinEdges are the bins that the model was trained with, as bundle.Action has
+	// them; nil for those in the statistics (action.bin_edges) or, where there are
+	// none, OpenVLA's uniform ones.
+	BinEdges [][]float64
 	// PromptTemplate holds {instruction} once.
 	PromptTemplate string
 	// MaxPromptTokens bounds the prompt's ids.
@@ -163,6 +167,10 @@ func (o *Options) manifest(c *checkpoint, n *network) (bundle.Manifest, error) {
 	if err := set.check(o, key, n); err != nil {
 		return bundle.Manifest{}, err
 	}
+	edges, err := set.binEdges(o, key)
+	if err != nil {
+		return bundle.Manifest{}, err
+	}
 	empty, pieces, err := emptyToken(c.folder)
 	if err != nil {
 		return bundle.Manifest{}, err
@@ -188,7 +196,7 @@ func (o *Options) manifest(c *checkpoint, n *network) (bundle.Manifest, error) {
 		},
 		Prompt: bundle.Prompt{Template: o.PromptTemplate, Lowercase: true, MaxTokens: o.MaxPromptTokens},
 		Action: bundle.Action{
-			Chunk: o.Chunk, Rate: o.ActionRate, Normalization: o.Normalization, UnnormKey: key, Dims: o.ActionDims,
+			Chunk: o.Chunk, Rate: o.ActionRate, Normalization: o.Normalization, UnnormKey: key, Dims: o.ActionDims, BinEdges: edges,
 		},
 		Decode: o.Decode,
 		Source: bundle.Source{Exporter: o.Exporter, Files: map[string]string{}, Options: map[string]string{

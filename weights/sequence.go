@@ -24,6 +24,7 @@ type network struct {
 	attention    bundle.Attention
 	head         *l1Head // nil: actions are tokens
 	types        numberTypes
+	centres      []float32 // [L, K] values of bins that are not uniform, else nil
 }
 
 func (n *network) inventory() []entry {

@@ -18,6 +18,9 @@ type columns struct {
 	Q01  []float64 `json:"q01"`
 	Q99  []float64 `json:"q99"`
 	Mask []bool    `json:"mask"`
+	// BinEdges are those of bundle.Action, where training chose bins of its own;
+	// files of openvla-oft have none.
+	BinEdges [][]float64 `json:"bin_edges"`
 }
 
 // bounds are those that the normalisation uses.

@@ -41,10 +41,14 @@ func TestUnrolledGraphEqualsGoDecoder(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
 				slots, bins := rapid.IntRange(1, 24).Draw(rt, "L"), rapid.IntRange(2, 40).Draw(rt, "K")
 				full, unrolled := rapid.Bool().Draw(rt, "full"), rapid.IntRange(1, 4).Draw(rt, "unrolled")
-				s := newTableSession(t, denoiser{slots: slots, bins: bins, unrolled: unrolled, wide: wide}, full)
+				centres := drawCentres(rt, slots, bins)
+				s := newTableSession(t, denoiser{slots: slots, bins: bins, centres: centres, unrolled: unrolled, wide: wide}, full)
 				defer s.handle.Destroy()
 				for range 10 {
 					in, given := drawCase(rt, slots, bins, unrolled, full)
+					if centres != nil {
+						in.Centres = centres
+					}
 					want, err := decode.Decode(context.Background(), given.decoder(in), in)
 					if err != nil {
 						rt.Fatal(err)

@@ -24,14 +24,16 @@ import (
 
 // runEval is `ddvla eval`, whose first argument says what is measured.
 func runEval(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	const kinds = "decode"
+	const kinds = "decode and bins"
 	switch {
 	case len(args) == 0:
-		return usageError{errors.New("what? there is " + kinds + "; `ddvla eval decode -h` explains it")}
+		return usageError{errors.New("what? there are " + kinds + "; `ddvla eval decode -h` explains one")}
 	case args[0] == "decode":
 		return runEvalDecode(ctx, args[1:], stdout, stderr)
+	case args[0] == "bins":
+		return runEvalBins(ctx, args[1:], stdout, stderr)
 	case strings.HasPrefix(args[0], "-"):
-		return parse(newFlags("eval", kinds+" [FLAGS]\nMeasures policies; `ddvla eval decode -h` explains."), args, 0, stdout)
+		return parse(newFlags("eval", "decode|bins [FLAGS]\nMeasures policies; `ddvla eval decode -h` and `ddvla eval bins -h` explain."), args, 0, stdout)
 	}
 	return usageError{fmt.Errorf("there is no %q to evaluate, only %s", args[0], kinds)}
 }
@@ -225,6 +227,7 @@ func (e *evalDecode) compare(ctx context.Context, pol *model.Policy, recording *
 	}
 	c := compare.New(decoders, dims)
 	count := 0
+	last := make([]*model.Result, len(decoders)) // each decoder's own, for a warm start
 	for o, err := range recording.Observations(ctx, e.every) {
 		if err != nil {
 			return nil, err
@@ -234,6 +237,7 @@ func (e *evalDecode) compare(ctx context.Context, pol *model.Policy, recording *
 		samples := make([]compare.Sample, len(decoders))
 		var actions []float64
 		for i, d := range decoders {
+			o.Previous = last[i]
 			if warm && !d.LeftToRight {
 				if _, err := infer(ctx, pol, d, o); err != nil {
 					return nil, fmt.Errorf("decoder %s: %w", d.Name, err)
@@ -243,6 +247,7 @@ func (e *evalDecode) compare(ctx context.Context, pol *model.Policy, recording *
 			if err != nil {
 				return nil, fmt.Errorf("decoder %s: %w", d.Name, err)
 			}
+			last[i] = r
 			samples[i] = compare.Sample{Passes: r.Rounds, Took: r.Timings.Inference, Bins: r.Bins, Values: r.Chunk.Values}
 			if i == 0 {
 				actions = recordedActions(recording, m, r)

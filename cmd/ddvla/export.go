@@ -51,6 +51,7 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	flags.BoolVar(&o.Asymmetric, "asymmetric", false, "give each block of int8 or int4 weights a zero point of its own")
 	flags.IntVar(&o.Unroll, "unroll", 0, "lay out so many decoding `rounds` one after the other, for runtimes that take no Loop, If or float64, such as TensorRT; no run can have more (default a Loop)")
 	flags.StringVar(&o.UnnormKey, "unnorm-key", "", "data set's `key` in dataset_statistics.json (default the only one)")
+	binEdges := flags.String("bin-edges", "", "JSON `file` with the edges of the bins that the model was trained with, normalised: for each action dimension a list of K+1 values that rise from -1 to 1, or an empty one for uniform bins (default action.bin_edges in dataset_statistics.json, or uniform bins)")
 	normalization := flags.String("normalization", string(o.Normalization), "statistics behind the bins: `bounds or bounds_q99`")
 	flags.StringVar(&o.PromptTemplate, "prompt-template", o.PromptTemplate, "`text` with {instruction} in it")
 	flags.IntVar(&o.MaxPromptTokens, "max-prompt-tokens", o.MaxPromptTokens, "longest prompt in `tokens`")
@@ -65,6 +66,12 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	o.Normalization = bundle.Normalization(*normalization)
 	if err := o.SetColumns(*actionDims, *proprioDims, *gripper); err != nil {
 		return usageError{err}
+	}
+	if *binEdges != "" {
+		var err error
+		if o.BinEdges, err = weights.ReadBinEdges(*binEdges); err != nil {
+			return fmt.Errorf("bin-edges: %w", err)
+		}
 	}
 	if *observations != "" {
 		var err error

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -97,7 +98,7 @@ func printManifest(w io.Writer, m *bundle.Manifest) {
 	line("chunk", "%d rows of %d at %g Hz, %g s", a.Chunk, len(a.Dims), a.Rate, float64(a.Chunk)/a.Rate)
 	line("statistics", "%q, %s", a.UnnormKey, a.Normalization)
 	for i, c := range a.Dims {
-		line(fmt.Sprintf("action %d", i), "%s, %s, %s%s", c.Name, strings.ReplaceAll(string(c.Space), "_", " "), c.Unit, gripper(c.Gripper))
+		line(fmt.Sprintf("action %d", i), "%s, %s, %s%s%s", c.Name, strings.ReplaceAll(string(c.Space), "_", " "), c.Unit, gripper(c.Gripper), binWidths(a.BinEdges, i))
 	}
 	if m.Proprio == nil {
 		line("proprio", "none")
@@ -156,6 +157,19 @@ func gripper(g *bundle.Gripper) string {
 		text += ", larger closes"
 	}
 	return text
+}
+
+// binWidths tells of bins that are not uniform.
+func binWidths(edges [][]float64, column int) string {
+	if column >= len(edges) || len(edges[column]) == 0 {
+		return ""
+	}
+	narrow, wide := math.Inf(1), 0.0
+	list := edges[column]
+	for k, e := range list[1:] {
+		narrow, wide = min(narrow, e-list[k]), max(wide, e-list[k])
+	}
+	return fmt.Sprintf("; bins of its own, %.2g to %.2g wide where -1 to 1 is the range", narrow, wide)
 }
 
 func printGraph(w io.Writer, name string, g *onnx.Description) {

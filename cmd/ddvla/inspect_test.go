@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,5 +86,25 @@ func TestInspectNamesWhatIsWrong(t *testing.T) {
 	}
 	if _, err := inspect(t, filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a missing bundle: %v", err)
+	}
+}
+
+// Bins that are not uniform are told of, in their column.
+func TestInspectTellsOfBinsOfOnesOwn(t *testing.T) {
+	dir := testbundle.Copy(t, func(m *bundle.Manifest) {
+		edges := []float64{-1}
+		for k := range 256 {
+			edges = append(edges, -1+2*math.Pow(float64(k+1)/256, 2))
+		}
+		m.Action.BinEdges = make([][]float64, len(m.Action.Dims))
+		m.Action.BinEdges[2] = edges
+	})
+	status, stdout, stderr := call(t, "inspect", dir)
+	if status != 0 {
+		t.Fatal(stderr)
+	}
+	// (1/256)^2 and 1 - (255/256)^2 of the range.
+	if want := "bins of its own, 3.1e-05 to 0.016 wide"; strings.Count(stdout, want) != 1 || !strings.Contains(stdout, "left_joint3, joint, rad; "+want) {
+		t.Errorf("no %q in\n%s", want, stdout)
 	}
 }

@@ -20,7 +20,7 @@ type Codec struct {
 	rate         float64
 	names        []string
 	grippers     []*bundle.Gripper // nil where a column is no gripper
-	bins         Bins
+	bins         []Bins            // by column
 	action       scale
 	proprio      scale
 	proprioNames []string
@@ -40,8 +40,14 @@ func New(b *bundle.Bundle) (*Codec, error) {
 }
 
 func newCodec(m *bundle.Manifest, s *Statistics) (*Codec, error) {
-	c := &Codec{rows: m.Action.Chunk, dims: len(m.Action.Dims), rate: m.Action.Rate, bins: NewBins(m.Tokens.Bins)}
-	for _, d := range m.Action.Dims {
+	c := &Codec{rows: m.Action.Chunk, dims: len(m.Action.Dims), rate: m.Action.Rate}
+	uniform := NewBins(m.Tokens.Bins)
+	for i, d := range m.Action.Dims {
+		bins := uniform
+		if e := m.Action.BinEdges; i < len(e) && len(e[i]) > 0 {
+			bins = NewBinsOf(e[i])
+		}
+		c.bins = append(c.bins, bins)
 		c.names = append(c.names, d.Name)
 		c.grippers = append(c.grippers, d.Gripper)
 	}
@@ -62,8 +68,8 @@ func newCodec(m *bundle.Manifest, s *Statistics) (*Codec, error) {
 	return c, err
 }
 
-// Bins returns the quantisation of the action tokens.
-func (c *Codec) Bins() Bins { return c.bins }
+// Bins returns the quantisation of a column's action tokens.
+func (c *Codec) Bins(column int) Bins { return c.bins[column] }
 
 // Chunk turns the graph's `mean` or any other rows*dims values in [-1, 1] into
 // a chunk; Stamp and Confidence are the caller's to fill. A value that is not
@@ -93,10 +99,11 @@ func (c *Codec) ChunkFromRegression(values []float32) (*Chunk, error) {
 // ChunkFromBins is [Codec.Chunk] for the centres of bins.
 func (c *Codec) ChunkFromBins(bins []int64) (*Chunk, error) {
 	return c.chunk(len(bins), func(i int) (float64, error) {
-		if bins[i] < 0 || bins[i] >= int64(c.bins.Len()) {
-			return 0, fmt.Errorf("is bin %d, must be in 0..%d", bins[i], c.bins.Len()-1)
+		b := c.bins[i%c.dims]
+		if bins[i] < 0 || bins[i] >= int64(b.Len()) {
+			return 0, fmt.Errorf("is bin %d, must be in 0..%d", bins[i], b.Len()-1)
 		}
-		return c.bins.Centre(int(bins[i])), nil
+		return b.Centre(int(bins[i])), nil
 	})
 }
 
@@ -105,17 +112,21 @@ func (c *Codec) ChunkFromBins(bins []int64) (*Chunk, error) {
 // [Codec.ChunkFromBins]. A value that lies beyond what the bins say by more than
 // half a bin is an error.
 func (c *Codec) BinOf(column int, v float64) (int64, error) {
+	b := c.bins[column]
 	best, distance := 0, math.Inf(1)
 	low, high := math.Inf(1), math.Inf(-1)
-	for k := range c.bins.Len() {
-		said := c.robot(column, c.bins.Centre(k))
+	for k := range b.Len() {
+		said := c.robot(column, b.Centre(k))
 		low, high = min(low, said), max(high, said)
 		if d := math.Abs(said - v); d < distance {
 			best, distance = k, d
 		}
 	}
-	// K bins have K-1 values.
-	if half := (high - low) / float64(max(c.bins.Len()-2, 1)) / 2; !(distance <= half*(1+1e-9)) && !(v >= low && v <= high) {
+	half := 0.0
+	if span := b.Centre(b.Len()-1) - b.Centre(0); span > 0 {
+		half = (high - low) * b.Width(best) / span / 2
+	}
+	if !(distance <= half*(1+1e-9)) && !(v >= low && v <= high) {
 		return 0, fmt.Errorf("%s is %g, the bins say %.4g to %.4g", c.names[column], v, low, high)
 	}
 	return int64(best), nil
@@ -157,7 +168,27 @@ func (c *Codec) Encode(values []float64, dst []int64) ([]int64, error) {
 		if !finite(v) {
 			return dst, fmt.Errorf("action %q in row %d is %v", c.names[i%c.dims], i/c.dims, v)
 		}
-		dst = append(dst, int64(c.bins.Of(c.action.model(i%c.dims, v))))
+		dst = append(dst, int64(c.bins[i%c.dims].Of(c.action.model(i%c.dims, v))))
+	}
+	return dst, nil
+}
+
+// Span returns how much of the data set's units the range -1 to 1 of a column is.
+func (c *Codec) Span(column int) float64 {
+	return c.action.robot(column, 1) - c.action.robot(column, -1)
+}
+
+// Normalised appends to dst whole rows of values in the data set's units, scaled to
+// [-1, 1] and clipped to it, as [Codec.Encode] sees them.
+func (c *Codec) Normalised(values, dst []float64) ([]float64, error) {
+	if len(values)%c.dims != 0 {
+		return dst, fmt.Errorf("%d action values are no whole rows of %d", len(values), c.dims)
+	}
+	for i, v := range values {
+		if !finite(v) {
+			return dst, fmt.Errorf("action %q in row %d is %v", c.names[i%c.dims], i/c.dims, v)
+		}
+		dst = append(dst, c.action.model(i%c.dims, v))
 	}
 	return dst, nil
 }

@@ -143,7 +143,7 @@ func TestEqualToNumPy(t *testing.T) {
 				t.Errorf("%d bins: %v is token %d, NumPy has %d", k, x, id, want.IDs[i])
 			}
 		}
-		c := &Codec{rows: rows, dims: dims, bins: bins, names: make([]string, dims), grippers: make([]*bundle.Gripper, dims)}
+		c := &Codec{rows: rows, dims: dims, bins: slices.Repeat([]Bins{bins}, dims), names: make([]string, dims), grippers: make([]*bundle.Gripper, dims)}
 		c.action = scale{low: j.Low, high: j.High, mask: j.Mask}
 		c.proprio, c.proprioNames = c.action, c.names
 		chunk, err := c.ChunkFromBins(j.Decode)

@@ -3,6 +3,7 @@ package bundle
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -151,6 +152,14 @@ func TestValidateNamesTheField(t *testing.T) {
 		`"left_joint1" unit is`:    func(m *Manifest) { m.Action.Dims[0].Unit = "deg" },
 		`"left_gripper" gripper`:   func(m *Manifest) { m.Action.Dims[1].Gripper.Open = 0 },
 		`"left_gripper" name`:      func(m *Manifest) { m.Action.Dims = append(m.Action.Dims, m.Action.Dims[1]) },
+		"bin_edges has 1 lists":    func(m *Manifest) { m.Action.BinEdges = [][]float64{{}} },
+		"bin_edges[1] (left_gripper) has 3 values, must be 17": func(m *Manifest) { m.Action.BinEdges = [][]float64{{}, {-1, 0, 1}} },
+		"bin_edges[0] (left_joint1) goes from -1 to 0.5":       func(m *Manifest) { m.Action.BinEdges = [][]float64{edges(m, 16, 0.5), nil} },
+		"bin_edges[0] (left_joint1) has 1 after 1 at 16":       func(m *Manifest) { m.Action.BinEdges = [][]float64{edges(m, 15, 1), nil} },
+		"bin_edges[0] (left_joint1) has NaN after":             func(m *Manifest) { m.Action.BinEdges = [][]float64{edges(m, 3, math.NaN()), nil} },
+		"bin_edges is given, but model.head": func(m *Manifest) {
+			m.Model.Head, m.Model.Attention, m.Action.BinEdges = L1Head, Bidirectional, [][]float64{nil, nil}
+		},
 		"proprio.dims":             func(m *Manifest) { m.Proprio.Dims = nil },
 		`dims[0] "left_joint1" u`:  func(m *Manifest) { m.Proprio.Dims[0].Unit = "mm" },
 		`dims[0] "left_joint1" a`:  func(m *Manifest) { m.Proprio.Dims[0].Arm = "" },
@@ -179,6 +188,29 @@ func TestValidateNamesTheField(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+// edges are even ones, of which one is changed.
+func edges(m *Manifest, at int, to float64) []float64 {
+	list := make([]float64, m.Tokens.Bins+1)
+	for i := range list {
+		list[i] = -1 + 2*float64(i)/float64(m.Tokens.Bins)
+	}
+	list[at] = to
+	return list
+}
+
+// Bins of one's own for one dimension, and the published ones for the other.
+func TestBinEdgesOfSomeDimensions(t *testing.T) {
+	m := valid()
+	m.Files = map[string]string{}
+	for _, f := range []string{GraphFile, TokenizerFile, StatisticsFile} {
+		m.Files[f] = strings.Repeat("0", 64)
+	}
+	m.Action.BinEdges = [][]float64{edges(&m, 3, -0.7), nil}
+	if err := m.Validate(); err != nil {
+		t.Error(err)
 	}
 }
 

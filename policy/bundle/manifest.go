@@ -271,6 +271,11 @@ type Action struct {
 	UnnormKey string `json:"unnorm_key"`
 	// Dims are the columns of a chunk, in model order.
 	Dims []ActionDim `json:"dims"`
+	// BinEdges are the edges of the bins that the model was trained with, in
+	// normalised units: for each of Dims K+1 values that rise from -1 to 1 for K
+	// bins (Tokens.Bins), each of which stands for its middle, or none for the
+	// uniform bins of OpenVLA. Nil: all are uniform.
+	BinEdges [][]float64 `json:"bin_edges,omitempty"`
 }
 
 // Normalization names the statistics that map [-1, 1] to robot units.

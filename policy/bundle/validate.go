@@ -236,6 +236,40 @@ func (m *Manifest) validateAction() error {
 		}
 		seen[d.Name] = true
 	}
+	return m.validateBinEdges()
+}
+
+// minBinWidth keeps bins apart in float32.
+const minBinWidth = 1e-6
+
+func (m *Manifest) validateBinEdges() error {
+	edges, dims := m.Action.BinEdges, m.Action.Dims
+	if edges == nil {
+		return nil
+	}
+	if m.Model.Head == L1Head {
+		return field("action.bin_edges", "is given, but model.head is l1, which has no bins")
+	}
+	if len(edges) != len(dims) {
+		return field("action.bin_edges", "has %d lists, must be one for each of the %d action.dims, empty for uniform bins", len(edges), len(dims))
+	}
+	for i, list := range edges {
+		if len(list) == 0 {
+			continue
+		}
+		at := fmt.Sprintf("action.bin_edges[%d] (%s)", i, dims[i].Name)
+		if n := m.Tokens.Bins + 1; len(list) != n {
+			return field(at, "has %d values, must be %d for %d bins, or none for uniform ones", len(list), n, m.Tokens.Bins)
+		}
+		if first, last := list[0], list[len(list)-1]; first != -1 || last != 1 {
+			return field(at, "goes from %g to %g, must go from -1 to 1", first, last)
+		}
+		for k, v := range list[1:] {
+			if !(v-list[k] >= minBinWidth) {
+				return field(at, "has %g after %g at %d, must rise by at least %g", v, list[k], k+1, minBinWidth)
+			}
+		}
+	}
 	return nil
 }
 

@@ -46,12 +46,15 @@ func Decoders(rounds int) []Decoder {
 		p.Refresh = r
 		return p
 	}
+	warm := of(decode.Greedy, rounds)
+	warm.WarmStart = true
 	return []Decoder{
 		{Name: "greedy", Meaning: "most probable bins, most confident positions first, absolute threshold", Params: greedy},
 		{Name: "paper", Meaning: "arXiv 2508.20072: tempered sampling, maximum score, absolute threshold", Params: of(decode.Paper, rounds)},
 		{Name: "official", Meaning: "released code: sampling, noise on the choice of positions", Params: of(decode.Official, rounds)},
 		{Name: "official-remask", Meaning: "released code with use_remask", Params: of(decode.OfficialRemask, rounds)},
 		{Name: "adaptive", Meaning: "greedy; what is 0.95 sure is committed whatever the schedule", Params: adaptive},
+		{Name: "warm-start", Meaning: "greedy; begins with what is left of its last chunk, where observations are about whole rows apart", Params: warm},
 		{Name: "random-order", Meaning: "greedy; positions in random order, none masked again", Params: random},
 		{Name: "parallel", Meaning: "one pass, most probable bins (OpenVLA-OFT discrete)", Params: parallel},
 		{Name: "autoregressive", Meaning: "one pass a token, left to right, most probable bins (OpenVLA)", LeftToRight: true},

@@ -15,6 +15,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Logits is what the network says about every position, for one round.
@@ -114,7 +115,7 @@ func Decode(ctx context.Context, logits LogitsFunc, in *Inputs) (*Result, error)
 		r := &rows[b]
 		res.Bins = append(res.Bins, r.bins...)
 		res.Confidence = append(res.Confidence, r.confidence...)
-		res.Mean = append(res.Mean, r.means(in.Centres, int(in.MeanWindow))...)
+		res.Mean = append(res.Mean, r.means(in)...)
 	}
 	return res, nil
 }
@@ -130,6 +131,28 @@ func Centres(k int) []float32 {
 		centres[i] = float32((edge(j) + edge(j+1)) / 2)
 	}
 	return centres
+}
+
+// CentresOf returns the values of the bins of every position of a chunk of rows
+// rows, shape L,K: of column d the middles between its edges, K+1 values, or
+// Centres(bins) where it has none. Nil where no column has edges.
+func CentresOf(edges [][]float64, rows, bins int) []float32 {
+	var row []float32
+	some := false
+	for _, list := range edges {
+		if len(list) == 0 {
+			row = append(row, Centres(bins)...)
+			continue
+		}
+		some = true
+		for k, e := range list[1:] {
+			row = append(row, float32((list[k]+e)/2))
+		}
+	}
+	if !some {
+		return nil
+	}
+	return slices.Repeat(row, rows)
 }
 
 // exp32, log32 are correctly rounded but for one case in 2^28 or so.

@@ -92,9 +92,17 @@ type Inputs struct {
 	// averages over.
 	MeanWindow int64
 
-	// Centres holds the K values that bins stand for, in [-1, 1]. The graph
-	// has them inside.
+	// Centres holds the values that bins stand for, in [-1, 1]: K where they are
+	// the same for every position, else shape L,K. The graph has them inside.
 	Centres []float32
+}
+
+// CentresAt returns the K values of the bins of position i of 0..L-1.
+func (in *Inputs) CentresAt(i int) []float32 {
+	if len(in.Centres) == in.Bins {
+		return in.Centres
+	}
+	return in.Centres[i*in.Bins:][:in.Bins]
 }
 
 // FieldError names the parameter or input that cannot be used and says why.
@@ -155,8 +163,8 @@ func (in *Inputs) Validate() error {
 	if in.MeanWindow < 0 || in.MeanWindow > int64(in.Bins) {
 		return fieldError("mean_window", "is %d, must be 0..%d", in.MeanWindow, in.Bins)
 	}
-	if len(in.Centres) != in.Bins {
-		return fieldError("centres", "has %d values, must be one per bin (%d)", len(in.Centres), in.Bins)
+	if n := len(in.Centres); n != in.Bins && n != in.Positions*in.Bins {
+		return fieldError("centres", "has %d values, must be one per bin (%d), or that for each of %d positions", n, in.Bins, in.Positions)
 	}
 	return nil
 }

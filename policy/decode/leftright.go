@@ -64,8 +64,8 @@ func LeftToRight(ctx context.Context, logits LogitsFunc, in *Inputs) (*Result, e
 	for b := range rows {
 		res.Bins = append(res.Bins, rows[b].bins...)
 		res.Confidence = append(res.Confidence, rows[b].confidence...)
-		for _, bin := range rows[b].bins {
-			res.Mean = append(res.Mean, in.Centres[bin])
+		for i, bin := range rows[b].bins {
+			res.Mean = append(res.Mean, in.CentresAt(i)[bin])
 		}
 	}
 	return res, nil

@@ -71,6 +71,14 @@ type Params struct {
 	// than 1 is an approximation for policies with bidirectional attention
 	// (bundle.Model.Refresh). 0 is 1, exact.
 	Refresh int
+	// WarmStart begins a chunk with what is left of the one before; see Warm.
+	WarmStart bool
+	// WarmStartConfidence, 0..1, is the least confidence of a token that is taken
+	// over from the chunk before; what was less sure starts masked. 0 takes all.
+	WarmStartConfidence float64
+	// WarmStartRounds is T of a chunk that starts warm, up to Rounds; 0 is as Warm
+	// says.
+	WarmStartRounds int
 }
 
 // DefaultParams is Greedy in twelve rounds.
@@ -111,7 +119,7 @@ func (p Params) Validate() error {
 	if w := p.MeanWindow; w != nil && (*w < 0 || *w > 255) {
 		return fieldError("mean_window", "is %d, must be 0..255", *w)
 	}
-	return nil
+	return p.validateWarm()
 }
 
 // validateAutoregressive refuses what only decoding in rounds reads.
@@ -128,6 +136,10 @@ func (p Params) validateAutoregressive() error {
 		return unread("score")
 	case p.MeanWindow != nil:
 		return unread("mean_window")
+	case p.Refresh > 1:
+		return unread("refresh")
+	case p.WarmStart:
+		return unread("warm_start")
 	case len(p.TokenTemperature) > 1:
 		return fieldError("token_temperature", "has %d values, must be none or one with preset autoregressive", len(p.TokenTemperature))
 	}

@@ -240,11 +240,11 @@ func (r *row) decided(gap float32) { r.margin = min(r.margin, gap) }
 
 // means is the average of the bin values around each chosen bin, weighted by
 // their probabilities.
-func (r *row) means(centres []float32, window int) []float32 {
-	bins := len(centres)
+func (r *row) means(in *Inputs) []float32 {
+	bins, window := in.Bins, int(in.MeanWindow)
 	out := make([]float32, len(r.bins))
 	for i, bin := range r.bins {
-		b := int(bin)
+		b, centres := int(bin), in.CentresAt(i)
 		p := r.p[i*bins:][:bins]
 		var weight, moment float64
 		for k := max(0, b-window); k <= min(bins-1, b+window); k++ {

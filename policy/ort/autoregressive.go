@@ -112,7 +112,7 @@ func (a *Autoregressive) Run(ctx context.Context, in *FusedInputs) (*FusedOutput
 		if bin < 0 || bin >= int64(d.Bins) {
 			return nil, fmt.Errorf("onnxruntime: %s: %w: token %d is bin %d of %d", a.session.name, ErrGraph, i, bin, d.Bins)
 		}
-		out.Mean = append(out.Mean, d.Centres[bin])
+		out.Mean = append(out.Mean, d.CentresAt(i % d.Positions)[bin])
 	}
 	return out, nil
 }
