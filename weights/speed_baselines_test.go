@@ -187,14 +187,14 @@ func (p *torchPeer) ask(question, answer any) error {
 	return json.Unmarshal(line, answer)
 }
 
-// run decodes a chunk and returns its bins and the seconds that it took.
-func (p *torchPeer) run() (bins []int64, seconds float64, err error) {
+// run decodes a chunk.
+func (p *torchPeer) run(rounds int) (outcome, error) {
 	var a struct {
-		Seconds float64
-		Bins    []int64
+		Seconds, CPU float64
+		Bins         []int64
 	}
-	err = p.ask(map[string]string{"do": "run"}, &a)
-	return a.Bins, a.Seconds, err
+	err := p.ask(map[string]string{"do": "run"}, &a)
+	return outcome{bins: a.Bins, rounds: rounds, seconds: a.Seconds, cpu: a.CPU}, err
 }
 
 // flops are those that PyTorch counts in the vision part and in a pass.

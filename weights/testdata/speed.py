@@ -4,7 +4,7 @@
 
 Standard input is lines of JSON. The first is {"checkpoint", "images", "slots", "threads", "rounds"} and an
 observation of one row: {"pixels" (base64), "prompt_ids", "proprio"}. Then each {"do": "run"} is answered by {"seconds",
-"bins"} of a chunk of preset greedy, and {"do": "flops"} by {"vision", "pass"}: the operations of matrix
+"cpu", "bins"} of a chunk of preset greedy, and {"do": "flops"} by {"vision", "pass"}: the operations of matrix
 products that PyTorch's profiler counts in the vision towers with projectors, and in one pass over the sequence.
 """
 
@@ -54,9 +54,9 @@ def main():
             answer = {"vision": vision, "pass": once}
         else:
             model.attend = attend
-            start = time.perf_counter()
+            start, work = time.perf_counter(), time.process_time()
             bins, _ = decode.greedy(net, pixels, ids, lengths, proprio, asked["rounds"])
-            answer = {"seconds": time.perf_counter() - start, "bins": bins[0].tolist()}
+            answer = {"seconds": time.perf_counter() - start, "cpu": time.process_time() - work, "bins": bins[0].tolist()}
             model.attend = attention.attend
         print(json.dumps(answer), flush=True)
 
