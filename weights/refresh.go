@@ -108,7 +108,7 @@ func (r *refresher) logits(g *onnx.Graph, round, tokens onnx.Value, kept []onnx.
 	rows := c.Where(whole, s.rows, r.blockRows)
 
 	at := g.In(n.types.language)
-	slots := at.Gather(at.Weight(embedName), n.ids(g, tokens), 0)
+	slots := at.WeightRows(embedName, n.ids(g, tokens))
 	x := at.Concat(1, chosen(r.before, c.Ints(1), 1), slots, s.stop)
 	l, at := n.llama, at.Scope("llama")
 	for i := range l.layers {

@@ -308,7 +308,8 @@ func (s *speed) table() (candidates []candidate, times []timing) {
 	candidates = append(baselines[:1:1],
 		s.fused("fused, exact", exact, graph, decode.Params{Rounds: T}, 1, chunk(cost.Exact(), T)),
 		s.fused("fused, attention prefix", prefix, prefixGraph, decode.Params{Rounds: T}, 1, chunk(cost.Prefix(), T)),
-		// A bundle that reuses its prefix approximately is a line like these, with cost.Refresh(4).
+		s.fused("fused, refresh 2", exact, graph, decode.Params{Rounds: T, Refresh: 2}, 1, chunk(cost.Refresh(2), T)),
+		s.fused("fused, refresh 4", exact, graph, decode.Params{Rounds: T, Refresh: 4}, 1, chunk(cost.Refresh(4), T)),
 		s.fused("fused, exact, int8", int8, int8Graph, decode.Params{Rounds: T}, 1, chunk(cost.Exact(), T)),
 		s.fused("fused, exact, int4", int4, int4Graph, decode.Params{Rounds: T}, 1, chunk(cost.Exact(), T)),
 		s.fused("fused, exact, commit_confidence 0.95", exact, graph, decode.Params{Rounds: T, CommitConfidence: []float64{0.95}}, 1, 0),
@@ -503,7 +504,7 @@ func TestSpeed(t *testing.T) {
 	}
 	lines := strings.Count(out.String(), "\n| ")
 	// Each table has a head; T = 1 alone is less than four rounds, in two ways.
-	if want := 1 + 10 + 1 + 2 + 1 + 4; lines != want {
+	if want := 1 + 12 + 1 + 2 + 1 + 4; lines != want {
 		t.Errorf("%d lines of tables, want %d:\n%s", lines, want, out.String())
 	}
 	if strings.Contains(out.String(), "NaN") || strings.Contains(out.String(), "Inf") {

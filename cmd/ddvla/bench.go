@@ -303,6 +303,12 @@ func (b *bench) policy(ctx context.Context, opened *bundle.Bundle, r *benchRepor
 			return err
 		}
 	}
+	if m.Model.Refresh {
+		if err := whole(fmt.Sprintf("chunk, T = %d, refresh 4", rounds[0]), rounds[0],
+			&decode.Params{Preset: decode.Greedy, Rounds: rounds[0], Refresh: 4}); err != nil {
+			return err
+		}
+	}
 	return whole(fmt.Sprintf("chunk, T = %d, commit_confidence 0.95", rounds[0]), rounds[0],
 		&decode.Params{Preset: decode.Greedy, Rounds: rounds[0], CommitConfidence: []float64{0.95}})
 }

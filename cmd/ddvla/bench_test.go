@@ -58,7 +58,7 @@ const (
 func TestBench(t *testing.T) {
 	r, stdout := benched(t, testbundle.Dir(t))
 	want := []string{"chunk, T = 12", "of which pictures, prompt, state, noise", "of which the graph", "of which robot units and checks",
-		"chunk, T = 8", "chunk, T = 4", "chunk, T = 2", "chunk, T = 1", "chunk, T = 12, commit_confidence 0.95",
+		"chunk, T = 8", "chunk, T = 4", "chunk, T = 2", "chunk, T = 1", "chunk, T = 12, refresh 4", "chunk, T = 12, commit_confidence 0.95",
 		"the graph alone, T = 12, batch 1", "the graph alone, T = 12, batch 4", "the graph alone, T = 12, batch 16", stepLine, pictureLine, "tokenizer"}
 	if have := names(t, r); !slices.Equal(have, want) {
 		t.Fatalf("lines %q, want %q", have, want)
@@ -111,7 +111,7 @@ func TestBenchUnrolled(t *testing.T) {
 			t.Errorf("no %q in %q", want, list)
 		}
 	}
-	if slices.Contains(list, "chunk, T = 8") || !strings.Contains(stdout, "unrolled: all 4 rounds") {
+	if slices.Contains(list, "chunk, T = 8") || slices.Contains(list, "chunk, T = 4, refresh 4") || !strings.Contains(stdout, "unrolled: all 4 rounds") {
 		t.Errorf("lines %q\n%s", list, stdout)
 	}
 }
