@@ -78,7 +78,7 @@ func (t *trial) prepare(tokenizer *text.Tokenizer, given *Observation) (o ort.Ob
 	size := m.Model.ImageSize * m.Model.ImageSize * 3
 	o.Images = make([]byte, size*len(m.Cameras))
 	for i, name := range given.Images {
-		data, err := os.ReadFile(name)
+		data, err := vision.ReadFile(name)
 		if err != nil {
 			return o, err
 		}

@@ -225,7 +225,7 @@ func readImages(m *bundle.Manifest, given []string) ([]model.Image, error) {
 	images := make([]model.Image, len(files))
 	scratch := make([]byte, 3*m.Model.ImageSize*m.Model.ImageSize)
 	for i, file := range files {
-		data, err := os.ReadFile(file)
+		data, err := vision.ReadFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("camera %q: %w", cameras[i], err)
 		}
