@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -196,13 +195,7 @@ func (c *client) served() (bool, error) {
 		return false, err
 	}
 	defer done()
-	nodes, err := c.node.Graph()
-	if err != nil {
-		return false, err
-	}
-	return slices.ContainsFunc(nodes, func(g ros.GraphNode) bool {
-		return slices.ContainsFunc(g.Serves, func(e ros.Endpoint) bool { return e.Name == c.name && e.Type == c.typ })
-	}), nil
+	return c.node.serves(c.name, c.typ)
 }
 
 func (c *client) Close() error {
