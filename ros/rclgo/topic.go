@@ -173,6 +173,10 @@ type subscription struct {
 	once   sync.Once
 }
 
+// readerCache is the least history of a subscription inside the middleware. A wait set's goroutine empties
+// it into the inbox, which drops by the depth that was asked for and counts; the middleware does not count.
+const readerCache = 256
+
 type message struct {
 	raw   []byte
 	stamp time.Time
@@ -188,7 +192,9 @@ func (n *node) Subscribe(topic, typ string, qos ros.QoS, cb func([]byte, time.Ti
 		s.refused = refusals{node: n, topic: full, typ: typ, peers: n.node.GetPublishersInfoByTopic,
 			policy: func(offered ros.QoS) string { return ros.Incompatible(offered, qos) }}
 		s.box = inbox.New[message](qos.Queue())
-		s.sub, err = n.node.NewSubscription(topic, ts, &rclgo.SubscriptionOptions{Qos: profile(qos)}, s.take)
+		reader := profile(qos)
+		reader.Depth = max(reader.Depth, readerCache)
+		s.sub, err = n.node.NewSubscription(topic, ts, &rclgo.SubscriptionOptions{Qos: reader}, s.take)
 		if err != nil {
 			return nil, brief(err)
 		}
