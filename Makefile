@@ -11,7 +11,7 @@ SOURCES    := $(shell git ls-files --cached --others --exclude-standard '*.go' '
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 export DDVLA_ORT_LIBRARY ?= $(CURDIR)/.deps/onnxruntime/libonnxruntime.so.1
 
-.PHONY: help setup setup-test build bundle demo test race vet lint fuzz scale bench tables clean
+.PHONY: help setup setup-test build bundle demo test test-ros race vet lint fuzz scale bench tables clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,10 @@ demo: bundle ## run the whole job over DDS without a robot: cameras and arms in,
 
 test: setup-test bundle ## run all tests
 	$(GO_TEST) ./...
+
+test-ros: ## test the rclgo back end against the ROS 2 that is sourced, and with the Cyclone back end
+	@test -n "$$AMENT_PREFIX_PATH" || { echo "make test-ros: source ROS 2 first, such as . /opt/ros/humble/setup.bash"; exit 2; }
+	$(GO_TEST) -tags rclgo ./ros/rclgo
 
 race: setup-test bundle ## run all tests under the race detector
 	$(GO_TEST) -race ./...

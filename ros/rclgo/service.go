@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +15,17 @@ import (
 
 	"github.com/ddvla/ddvla/ros"
 )
+
+// pendingCalls is how many requests wait in the middleware for a busy server, or replies for a client. It is
+// more than the depth of the services QoS: a message that has to make room is a call that never ends.
+const pendingCalls = 1000
+
+// serviceQoS is that of both ends of a service. Depth is no part of what must match.
+func serviceQoS() rclgo.QosProfile {
+	q := ros.ServicesQoS()
+	q.Depth = pendingCalls
+	return profile(q)
+}
 
 type server struct {
 	node   *node
@@ -38,7 +48,7 @@ func (n *node) Serve(service, typ string, handle func(context.Context, []byte) (
 			return nil, err
 		}
 		log := n.log.With(zap.String("service", service))
-		s.srv, err = n.node.NewService(service, ts, nil, func(_ *rclgo.ServiceInfo, m types.Message, to rclgo.ServiceResponseSender) {
+		s.srv, err = n.node.NewService(service, ts, &rclgo.ServiceOptions{Qos: serviceQoS()}, func(_ *rclgo.ServiceInfo, m types.Message, to rclgo.ServiceResponseSender) {
 			if err := answer(ctx, ts, m.(*rawMessage), to, handle); err != nil {
 				log.Error("service call failed; the caller gets no reply", zap.Error(err))
 			}
@@ -110,7 +120,7 @@ func (n *node) Client(service, typ string) (ros.Client, error) {
 		if c.ts, err = loadService(typ); err != nil {
 			return nil, err
 		}
-		if c.cli, err = n.node.NewClient(service, c.ts, nil); err != nil {
+		if c.cli, err = n.node.NewClient(service, c.ts, &rclgo.ClientOptions{Qos: serviceQoS()}); err != nil {
 			return nil, brief(err)
 		}
 		c.wait, err = n.startWaiter(func(w *rclgo.WaitSet) { w.AddClients(c.cli) }, "replies of "+service)
@@ -196,13 +206,7 @@ func (c *client) served() (bool, error) {
 		return false, err
 	}
 	defer done()
-	nodes, err := c.node.Graph()
-	if err != nil {
-		return false, err
-	}
-	return slices.ContainsFunc(nodes, func(g ros.GraphNode) bool {
-		return slices.ContainsFunc(g.Serves, func(e ros.Endpoint) bool { return e.Name == c.name && e.Type == c.typ })
-	}), nil
+	return c.node.serves(c.name, c.typ)
 }
 
 func (c *client) Close() error {

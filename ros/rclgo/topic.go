@@ -50,9 +50,10 @@ func messageSupport(typ string) (types.MessageTypeSupport, error) {
 
 // A publisher's lock lets Publish run while nobody closes.
 type publisher struct {
-	node *node
-	name string
-	pub  *rclgo.Publisher
+	node    *node
+	name    string
+	pub     *rclgo.Publisher
+	refused refusals
 
 	mu     sync.RWMutex
 	closed bool
@@ -61,10 +62,12 @@ type publisher struct {
 func (n *node) Advertise(topic, typ string, qos ros.QoS) (ros.Publisher, error) {
 	p := &publisher{node: n, name: topic}
 	err := n.make(func() (part, error) {
-		ts, err := check(n, topic, typ, qos)
+		full, ts, err := check(n, topic, typ, qos)
 		if err != nil {
 			return nil, err
 		}
+		p.refused = refusals{node: n, topic: full, typ: typ, peers: n.node.GetSubscriptionsInfoByTopic,
+			policy: func(requested ros.QoS) string { return ros.Incompatible(qos, requested) }}
 		p.pub, err = n.node.NewPublisher(topic, ts, &rclgo.PublisherOptions{Qos: profile(qos)})
 		return p, brief(err)
 	})
@@ -74,15 +77,16 @@ func (n *node) Advertise(topic, typ string, qos ros.QoS) (ros.Publisher, error) 
 	return p, nil
 }
 
-// check looks at what Advertise and Subscribe are given and loads the type.
-func check(n *node, topic, typ string, qos ros.QoS) (types.MessageTypeSupport, error) {
-	if _, err := n.names.Topic(topic); err != nil {
-		return nil, err
+// check looks at what Advertise and Subscribe are given, resolves the name and loads the type.
+func check(n *node, topic, typ string, qos ros.QoS) (full string, ts types.MessageTypeSupport, err error) {
+	if full, err = n.names.Topic(topic); err != nil {
+		return "", nil, err
 	}
 	if err := qos.Validate(); err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	return messageSupport(typ)
+	ts, err = messageSupport(typ)
+	return full, ts, err
 }
 
 func (p *publisher) Publish(raw []byte) error {
@@ -113,8 +117,7 @@ func (p *publisher) MatchedSubscriptions() int {
 	return count
 }
 
-// Mismatch is always empty: rclgo does not pass on rcl's QoS events.
-func (p *publisher) Mismatch() ros.Mismatch { return ros.Mismatch{} }
+func (p *publisher) Mismatch() ros.Mismatch { return p.refused.now() }
 
 func (p *publisher) Close() error {
 	p.mu.Lock()
@@ -162,12 +165,17 @@ type subscription struct {
 	sub       *rclgo.Subscription
 	wait      *waiter
 	box       *inbox.Box[message]
+	refused   refusals
 	malformed atomic.Uint64
 
 	mu     sync.Mutex // held while sub is asked, not while Close waits: a callback may ask too
 	closed bool
 	once   sync.Once
 }
+
+// readerCache is the least history of a subscription inside the middleware. A wait set's goroutine empties
+// it into the inbox, which drops by the depth that was asked for and counts; the middleware does not count.
+const readerCache = 256
 
 type message struct {
 	raw   []byte
@@ -177,12 +185,16 @@ type message struct {
 func (n *node) Subscribe(topic, typ string, qos ros.QoS, cb func([]byte, time.Time)) (ros.Subscription, error) {
 	s := &subscription{node: n}
 	err := n.make(func() (part, error) {
-		ts, err := check(n, topic, typ, qos)
+		full, ts, err := check(n, topic, typ, qos)
 		if err != nil {
 			return nil, err
 		}
+		s.refused = refusals{node: n, topic: full, typ: typ, peers: n.node.GetPublishersInfoByTopic,
+			policy: func(offered ros.QoS) string { return ros.Incompatible(offered, qos) }}
 		s.box = inbox.New[message](qos.Queue())
-		s.sub, err = n.node.NewSubscription(topic, ts, &rclgo.SubscriptionOptions{Qos: profile(qos)}, s.take)
+		reader := profile(qos)
+		reader.Depth = max(reader.Depth, readerCache)
+		s.sub, err = n.node.NewSubscription(topic, ts, &rclgo.SubscriptionOptions{Qos: reader}, s.take)
 		if err != nil {
 			return nil, brief(err)
 		}
@@ -227,8 +239,7 @@ func (s *subscription) MatchedPublishers() int {
 	return count
 }
 
-// Mismatch is always empty: rclgo does not pass on rcl's QoS events.
-func (s *subscription) Mismatch() ros.Mismatch { return ros.Mismatch{} }
+func (s *subscription) Mismatch() ros.Mismatch { return s.refused.now() }
 
 func (s *subscription) Dropped() uint64   { return s.box.Dropped() }
 func (s *subscription) Malformed() uint64 { return s.malformed.Load() }

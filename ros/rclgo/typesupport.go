@@ -9,6 +9,7 @@ package rclgo
 
 #include <dlfcn.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <rcutils/allocator.h>
 #include <rmw/error_handling.h>
@@ -37,7 +38,8 @@ static rmw_ret_t to_cdr (const void *message, void *support, void **bytes, size_
     return rc;
   rc = rmw_serialize (message, support, &s);
   if (rc != RMW_RET_OK) {
-    rmw_serialized_message_fini (&s);
+    rmw_ret_t freed = rmw_serialized_message_fini (&s);
+    (void) freed; // rc is what went wrong first
     return rc;
   }
   *bytes = s.buffer; // malloc's, by rcutils' default allocator
@@ -47,7 +49,7 @@ static rmw_ret_t to_cdr (const void *message, void *support, void **bytes, size_
 
 static char *take_error (void)
 {
-  char *copy = rcutils_strdup (rmw_get_error_string ().str, rcutils_get_default_allocator ());
+  char *copy = strdup (rmw_get_error_string ().str);
   rmw_reset_error ();
   return copy;
 }

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/ddvla/ddvla/msgs"
 	"github.com/ddvla/ddvla/ros"
 )
 
@@ -69,33 +72,58 @@ func services(f *fixture) {
 func concurrentCalls(f *fixture) {
 	f.peer(script{Triggers: []string{"/a", "/b"}})
 	n := f.node("n")
-	f.serve(n, "/c", func(_ context.Context, request []byte) ([]byte, error) { return request, nil })
+	// A service whose reply tells which request it answers.
+	if _, err := ros.Serve(n, "/c", func(_ context.Context, r *msgs.GetParameterTypesRequest) (*msgs.GetParameterTypesResponse, error) {
+		return &msgs.GetParameterTypesResponse{Types: []byte(strings.Join(r.Names, ""))}, nil
+	}); err != nil {
+		f.Fatal(err)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var wg sync.WaitGroup
 	for i := range 12 {
 		name := []string{"/a", "/b", "/c"}[i%3]
-		c := f.client(n, name)
-		f.reach(c)
+		prepare := f.callTrigger
+		if name == "/c" {
+			prepare = f.callNamed
+		}
+		call := prepare(n, name)
 		for j := range 3 {
 			wg.Add(1)
 			go func() {
 				defer wg.Done()
 				for k := range 5 {
-					request := numbered(i*100+j*10+k, 0) // the peer does not look, /c sends it back
-					reply, err := c.Call(ctx, request)
-					want := triggerReply(name)
-					if name == "/c" {
-						want = request
-					}
-					if err != nil || !bytes.HasPrefix(reply, want) {
-						f.Errorf("%s replied %q, %v, want %q", name, reply, err, want)
-					}
+					call(ctx, fmt.Sprint(i*100+j*10+k))
 				}
 			}()
 		}
 	}
 	wg.Wait()
+}
+
+// callTrigger returns a function that calls a peer's trigger, which answers its own name.
+func (f *fixture) callTrigger(n ros.Node, name string) func(context.Context, string) {
+	c := f.client(n, name)
+	f.reach(c)
+	return func(ctx context.Context, _ string) {
+		if reply, err := c.Call(ctx, triggerRequest); err != nil || !bytes.HasPrefix(reply, triggerReply(name)) {
+			f.Errorf("%s replied %q, %v", name, reply, err)
+		}
+	}
+}
+
+// callNamed returns a function that calls this process's own service, which answers the name it is sent.
+func (f *fixture) callNamed(n ros.Node, name string) func(context.Context, string) {
+	c, err := ros.NewClient[msgs.GetParameterTypesRequest, msgs.GetParameterTypesResponse](n, name)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return func(ctx context.Context, text string) {
+		r, err := ros.Call[msgs.GetParameterTypesRequest, msgs.GetParameterTypesResponse](ctx, c, &msgs.GetParameterTypesRequest{Names: []string{text}})
+		if err != nil || string(r.Types) != text {
+			f.Errorf("%s replied %v, %v, want %q", name, r, err, text)
+		}
+	}
 }
 
 func serviceFailures(f *fixture) {
@@ -179,9 +207,9 @@ func serviceFailures(f *fixture) {
 		f.Errorf("a service after all that: %v", err)
 	}
 	var counted atomic.Int64
-	f.serve(n, "/counted", func(_ context.Context, request []byte) ([]byte, error) {
+	f.serve(n, "/counted", func(context.Context, []byte) ([]byte, error) {
 		counted.Add(1)
-		return request, nil
+		return triggerReply(""), nil
 	})
 	counts := f.client(n, "/counted")
 	if _, err := counts.Call(ctx, triggerRequest); err != nil {

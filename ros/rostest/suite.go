@@ -17,31 +17,7 @@ func Suite(t *testing.T, b Backend, processes bool) {
 	}
 	for name, process := range peers {
 		t.Run(name, func(t *testing.T) {
-			for _, c := range []struct {
-				name string
-				run  func(*fixture)
-			}{
-				{"messages arrive whole and in order", wholeAndInOrder},
-				{"QoS decides who matches and says why not", qosMatrix},
-				{"latecomers get what QoS promises", latecomers},
-				{"a busy callback drops by depth and counts", busyCallback},
-				{"malformed messages are counted and not delivered", malformed},
-				{"services answer", services},
-				{"services: many callers at once", concurrentCalls},
-				{"services: no server, no reply, an error", serviceFailures},
-				{"a peer that comes back is found again", restart},
-				{"simulated time follows /clock", simTime},
-				{"messages expire with their lifespan", lifespan},
-				{"the graph shows nodes and endpoints", graph},
-				{"names are expanded and remapped", names},
-				{"closing while publishing", closeWhilePublishing},
-				{"closing a node waits for what closes", closeTwiceAtOnce},
-				{"everything returns ErrClosed after Close", afterClose},
-			} {
-				t.Run(c.name, func(t *testing.T) {
-					c.run(&fixture{T: t, backend: b, process: process, domain: Domain(t)})
-				})
-			}
+			promises(t, b, process)
 		})
 	}
 	if processes {
@@ -50,6 +26,40 @@ func Suite(t *testing.T, b Backend, processes bool) {
 		})
 	}
 	t.Run("many nodes see each other", func(t *testing.T) { manyNodes(&fixture{T: t, backend: b, domain: Domain(t)}) })
+}
+
+// Between runs what [Suite] runs against a peer in another process. That may be of another back end: the
+// package's TestMain hands the one it wants to [Main].
+func Between(t *testing.T, b Backend) {
+	promises(t, b, true)
+}
+
+func promises(t *testing.T, b Backend, process bool) {
+	for _, c := range []struct {
+		name string
+		run  func(*fixture)
+	}{
+		{"messages arrive whole and in order", wholeAndInOrder},
+		{"QoS decides who matches and says why not", qosMatrix},
+		{"latecomers get what QoS promises", latecomers},
+		{"a busy callback drops by depth and counts", busyCallback},
+		{"malformed messages are counted and not delivered", malformed},
+		{"services answer", services},
+		{"services: many callers at once", concurrentCalls},
+		{"services: no server, no reply, an error", serviceFailures},
+		{"a peer that comes back is found again", restart},
+		{"simulated time follows /clock", simTime},
+		{"messages expire with their lifespan", lifespan},
+		{"the graph shows nodes and endpoints", graph},
+		{"names are expanded and remapped", names},
+		{"closing while publishing", closeWhilePublishing},
+		{"closing a node waits for what closes", closeTwiceAtOnce},
+		{"everything returns ErrClosed after Close", afterClose},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.run(&fixture{T: t, backend: b, process: process, domain: Domain(t)})
+		})
+	}
 }
 
 // A fixture is one test's domain, node factory and kind of peer.
