@@ -107,14 +107,16 @@ type Policy struct {
 	step      *ort.Step   // nil until OpenStep
 	log       *zap.Logger
 
-	// loading is held while one of the graphs that decode.preset chooses from is
-	// loaded; they stay until Close, and are nil before they are asked for.
-	loading        sync.Mutex
-	fused          *ort.Fused
-	autoregressive *ort.Autoregressive
+	// loading is held while a graph is loaded, which takes seconds; inference goes on
+	// meanwhile.
+	loading sync.Mutex
 
 	mu     sync.Mutex
 	params decode.Params
+	// The graphs that decode.preset chooses from are nil before they are asked for, and
+	// stay until Close.
+	fused          *ort.Fused
+	autoregressive *ort.Autoregressive
 
 	noise  *decode.Noise
 	inputs ort.FusedInputs
@@ -243,21 +245,31 @@ func (p *Policy) SetDecode(params decode.Params) error {
 func (p *Policy) load(params decode.Params) (err error) {
 	p.loading.Lock()
 	defer p.loading.Unlock()
-	if params.Preset == decode.Autoregressive {
-		if p.autoregressive == nil {
-			p.autoregressive, err = p.runtime.Autoregressive(p.bundle)
-		}
-	} else if p.fused == nil {
-		p.fused, err = p.runtime.Fused(p.bundle)
+	fused, autoregressive := p.graphs()
+	switch {
+	case params.Preset == decode.Autoregressive && autoregressive == nil:
+		autoregressive, err = p.runtime.Autoregressive(p.bundle)
+	case params.Preset != decode.Autoregressive && fused == nil:
+		fused, err = p.runtime.Fused(p.bundle)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fused, p.autoregressive = fused, autoregressive
+	return nil
+}
+
+func (p *Policy) graphs() (*ort.Fused, *ort.Autoregressive) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fused, p.autoregressive
 }
 
 // run decodes on the graph for params, which load made ready.
 func (p *Policy) run(ctx context.Context, params decode.Params, in *ort.FusedInputs) (*ort.FusedOutputs, error) {
-	p.loading.Lock()
-	fused, autoregressive := p.fused, p.autoregressive
-	p.loading.Unlock()
+	fused, autoregressive := p.graphs()
 	if params.Preset == decode.Autoregressive {
 		return autoregressive.Run(ctx, in)
 	}

@@ -87,7 +87,7 @@ func (d *decodeStep) body(g *onnx.Graph) *onnx.Graph {
 	logits, denominator := d.ofBins(g, l.head(at.Scope("llama"), x), float64Type)
 	token, confidence := d.choose(g, step, logits, denominator)
 	id := g.Sub(g.Int(d.tokens.base-1), token)
-	next := g.Gather(at.Weight(embedName), id, 0)
+	next := at.WeightRows(embedName, id)
 
 	g.Output("go_on", g.Bool(true), onnx.Bool)
 	g.Output("token_out", next, at.Type(), batch, one, hidden)

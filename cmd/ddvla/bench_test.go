@@ -173,7 +173,7 @@ func TestBenchRefusals(t *testing.T) {
 		"no bundle":      {2, []string{"--bundle"}, nil},
 		"no such bundle": {1, []string{"nowhere"}, []string{"--bundle", "nowhere"}},
 		"provider":       {1, []string{`"rocm"`, "cpu, cuda or tensorrt"}, []string{"--bundle", dir, "--provider", "rocm"}},
-		"no CUDA":        {1, []string{"cuda", "provider to cpu"}, []string{"--bundle", dir, "--provider", "cuda"}},
+		"no CUDA":        {1, []string{"cuda", "provider cpu"}, []string{"--bundle", dir, "--provider", "cuda"}},
 		"threads":        {1, []string{"threads is -1"}, []string{"--bundle", dir, "--threads", "-1"}},
 		"device":         {1, []string{"device is -1"}, []string{"--bundle", dir, "--device", "-1"}},
 		"count":          {2, []string{"--count is 2", "at least 3"}, []string{"--bundle", dir, "--count", "2"}},

@@ -121,6 +121,9 @@ func readTrace(ctx context.Context, path, topic string, number int) (*chunkTrace
 		}
 		return &chunkTrace{title: which, names: names, trace: trace}, nil
 	}
+	if found == 0 {
+		return nil, fmt.Errorf("bag %s: there is no chunk on %s; `ddvla replay` writes traces, a node does where the parameter decode.trace is on", path, topic)
+	}
 	return nil, fmt.Errorf("bag %s: there is no chunk %d on %s; --chunk must be 1..%d", path, number, topic, found)
 }
 

@@ -180,7 +180,7 @@ func TestProviderThatCannotBeHadIsFatal(t *testing.T) {
 	for _, p := range []Provider{CUDA, TensorRT} {
 		r := open(t, Config{Provider: p})
 		_, err := r.options()
-		if !errors.Is(err, ErrProvider) || !strings.Contains(err.Error(), string(p)) || !strings.Contains(err.Error(), "runtime.provider to cpu") {
+		if !errors.Is(err, ErrProvider) || !strings.Contains(err.Error(), string(p)) || !strings.Contains(err.Error(), "provider cpu (a node's runtime.provider)") {
 			t.Errorf("%s: %v", p, err)
 		}
 	}

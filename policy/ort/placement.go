@@ -135,7 +135,7 @@ func leftToCPU(assigned []Assignment) ([]Assignment, error) {
 		return left, nil
 	}
 	shown := products[:min(len(products), 8)]
-	return left, fmt.Errorf("%w: %d nodes: %s; use a provider library that has these operators, or set runtime.provider to cpu",
+	return left, fmt.Errorf("%w: %d nodes: %s; use a provider library that has these operators, or choose the provider cpu (a node's runtime.provider)",
 		ErrPlacement, len(products), strings.Join(shown, ", "))
 }
 

@@ -35,7 +35,7 @@ func (r *Runtime) appendProvider(o *onnxruntime.SessionOptions) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("onnxruntime: %w: %s: %w; install the GPU build of ONNX Runtime %s with the CUDA libraries it names where %s lies, or set runtime.provider to cpu",
+		return fmt.Errorf("onnxruntime: %w: %s: %w; install the GPU build of ONNX Runtime %s with the CUDA libraries it names where %s lies, or choose the provider cpu (a node's runtime.provider)",
 			ErrProvider, r.config.Provider, err, r.library.version, r.library.path)
 	}
 	return nil
