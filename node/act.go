@@ -1,6 +1,8 @@
 package node
 
 import (
+	"time"
+
 	"github.com/ddvla/ddvla/control"
 	"github.com/ddvla/ddvla/msgs"
 )
@@ -35,6 +37,7 @@ func (m *commandMessage) init(s Settings) {
 
 // send publishes a command that passed the safety filter, one message per arm.
 func (n *Node) send(c control.Command) {
+	n.gaps.tick(time.Now())
 	for a := range n.act.messages {
 		m := &n.act.messages[a]
 		m.Header.Stamp = msgs.TimeOf(c.Stamp)

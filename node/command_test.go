@@ -98,7 +98,7 @@ func TestNothingIsSentBeforeEnable(t *testing.T) {
 	if n := len(r.chunks()); n < 9 || n > 10 {
 		t.Errorf("%d chunks for observers in a second, want 9 or 10", n)
 	}
-	if m := r.status("arms").Message; m != "disabled; call ~/enable" {
+	if m := r.status("safety").Message; m != "disabled; call ~/enable" {
 		t.Errorf("arms say %q", m)
 	}
 }
@@ -206,7 +206,7 @@ func TestEstopLatchesUntilEnable(t *testing.T) {
 			if !slices.Equal(r.pose[0], before) {
 				t.Errorf("moved to %v from %v", r.pose[0], before)
 			}
-			s := r.status("arms")
+			s := r.status("safety")
 			if s.Level != msgs.DiagnosticError || statusValue(s, "mode") != "estopped" {
 				t.Errorf("arms: level %d, %s", s.Level, statusValue(s, "mode"))
 			}

@@ -11,6 +11,7 @@ import (
 	"github.com/ddvla/ddvla/policy/bundle"
 	"github.com/ddvla/ddvla/policy/decode"
 	"github.com/ddvla/ddvla/policy/ort"
+	"github.com/ddvla/ddvla/ros"
 	"github.com/ddvla/ddvla/ros/param"
 	"github.com/ddvla/ddvla/urdf"
 )
@@ -47,6 +48,12 @@ func Parameters(cameras []string) []param.Descriptor {
 			Meaning: "Number of the GPU."},
 		{Name: "runtime.threads", Default: param.Int(0), Range: param.Between(0, 1024), ReadOnly: true,
 			Meaning: "Threads of one operator on the CPU; 0 is one per core."},
+		{Name: "runtime.engine_cache", Default: param.String(""), ReadOnly: true,
+			Meaning: "Directory in which TensorRT keeps the engines it built, so that the next start is quick; empty is ddvla/tensorrt in the user's cache directory."},
+		{Name: "runtime.engine_hash", Default: param.String(""), ReadOnly: true,
+			Meaning: "Name of the engines in runtime.engine_cache; empty is made of the hashes of the bundle's graph and weights, so that no other bundle's are taken."},
+		{Name: "autostart", Default: param.Bool(true), ReadOnly: true,
+			Meaning: "Configure and activate at start; false waits for `ros2 lifecycle set`."},
 		{Name: "rate", Default: param.Double(10), Unit: "Hz", Range: param.Between(0.1, 100),
 			Meaning: "Chunks per second at most; a slower model starts the next one as soon as it can."},
 		{Name: "command_rate", Default: param.Double(c.CommandRate), Unit: "Hz", Range: param.Between(10, 200), ReadOnly: true,
@@ -154,14 +161,15 @@ func scheduleNames() []string {
 	return names
 }
 
-// SettingsFrom reads the settings of a node with the given bundle from its
-// parameters.
-func SettingsFrom(v param.Values, m *bundle.Manifest) (Settings, error) {
+// SettingsFrom reads the settings of a node with the given bundle and names from
+// its parameters.
+func SettingsFrom(v param.Values, m *bundle.Manifest, names *ros.Names) (Settings, error) {
 	s := Settings{
 		Policy: v.String("policy"), URDF: v.String("urdf"),
 		Runtime: ort.Config{
 			Library: v.String("runtime.library"), Provider: ort.Provider(v.String("runtime.provider")),
 			Device: int(v.Int("runtime.device")), Threads: int(v.Int("runtime.threads")),
+			EngineCache: v.String("runtime.engine_cache"), EngineHash: v.String("runtime.engine_hash"),
 		},
 		Cameras:       map[string]string{},
 		CommandRate:   v.Double("command_rate"),
@@ -170,6 +178,7 @@ func SettingsFrom(v param.Values, m *bundle.Manifest) (Settings, error) {
 		StartEnabled:  v.Bool("start_enabled"),
 		Instruction:   v.String("instruction"),
 		Seed:          v.Int("seed"),
+		Autostart:     v.Bool("autostart"),
 		Record:        v.String("record"),
 	}
 	for _, c := range m.Cameras {
@@ -178,6 +187,10 @@ func SettingsFrom(v param.Values, m *bundle.Manifest) (Settings, error) {
 	for a, side := range arms {
 		s.States[a] = v.String("arms." + side + ".state_topic")
 		s.Targets[a] = v.String("arms." + side + ".command_topic")
+	}
+	var err error
+	if s.QoS, err = overrides(v, m, names); err != nil {
+		return s, err
 	}
 	robot, err := loadRobot(s.URDF)
 	if err != nil {

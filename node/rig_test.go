@@ -91,10 +91,22 @@ func settings(extra ...param.Assignment) (Settings, *param.Set, *bundle.Manifest
 	for _, c := range m.Cameras {
 		cameras = append(cameras, c.Name)
 	}
-	if set, err = param.New(Parameters(cameras), extra); err != nil {
+	table := Parameters(cameras)
+	if set, err = param.New(table, extra); err != nil {
 		return Settings{}, nil, nil, err
 	}
-	s, err := SettingsFrom(set.Values(), m)
+	names, err := ros.NewNames(ros.Options{Name: "ddvla"})
+	if err != nil {
+		return Settings{}, nil, nil, err
+	}
+	qos, err := QoSOverrides(set.Values(), m, names)
+	if err != nil {
+		return Settings{}, nil, nil, err
+	}
+	if set, err = param.New(append(table, qos...), extra); err != nil {
+		return Settings{}, nil, nil, err
+	}
+	s, err := SettingsFrom(set.Values(), m, names)
 	return s, set, m, err
 }
 
@@ -147,6 +159,7 @@ func startRig(t testing.TB, dir string, extra ...param.Assignment) (*rig, error)
 	if err != nil {
 		return r, err
 	}
+	r.node.Activate()
 	t.Cleanup(func() {
 		if err := r.node.Close(); err != nil {
 			t.Error(err)
