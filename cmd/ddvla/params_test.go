@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -77,6 +78,49 @@ func TestParamsFileHoldsTheDefaults(t *testing.T) {
 	for _, d := range node.Parameters(nil) {
 		if got := set.Values().Get(d.Name); !got.Equal(d.Default) {
 			t.Errorf("%s is %v, default %v", d.Name, got, d.Default)
+		}
+	}
+}
+
+// A dump has what a node started with the same arguments has: its name, the
+// params files and -p in their order, and nothing of other nodes.
+func TestParamsDumpIsWhatACommandLineMakes(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "mine.yaml")
+	if err := os.WriteFile(file, []byte("/**:\n  ros__parameters: {rate: 3.0, max_age: 1.5}\n/other:\n  ros__parameters: {seed: 9}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	line := []string{"params", "--format", "dump", "--ros-args", "-r", "__ns:=/robot", "-r", "__node:=vla", "--params-file", file, "-p", "rate:=4.0", "-p", "nonsense:=1"}
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), line, &out, &errs); code != 0 {
+		t.Fatalf("exit %d: %s", code, errs.String())
+	}
+	text := out.String()
+	for _, want := range []string{"/robot/vla:\n  ros__parameters:\n", "\n    rate: 4.0\n", "\n    max_age: 1.5\n", "\n    seed: 1\n", "\n    use_sim_time: false\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if !strings.Contains(errs.String(), "nonsense") {
+		t.Errorf("stderr does not name the unknown parameter: %q", errs.String())
+	}
+	dump := filepath.Join(t.TempDir(), "dump.yaml")
+	if err := os.WriteFile(dump, out.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out.Reset()
+	if code := run(t.Context(), []string{"params", "--format", "dump", "--ros-args", "-r", "__ns:=/robot", "-r", "__node:=vla", "--params-file", dump}, &out, &errs); code != 0 || out.String() != text {
+		t.Errorf("exit %d; a dump as params file changes\n%s\nto\n%s", code, text, out.String())
+	}
+	for name, wrong := range map[string][]string{
+		"must be 0.1 to 100 Hz":     {"params", "--format", "dump", "--ros-args", "-p", "rate:=1000.0"},
+		"no/such/bundle":            {"params", "--format", "dump", "--ros-args", "-p", "policy:=no/such/bundle"},
+		"--format dump takes them":  {"params", "--ros-args", "-p", "rate:=5.0"},
+		"markdown, yaml or dump":    {"params", "--format", "json"},
+		`unknown ROS argument "-x"`: {"params", "--ros-args", "-x"},
+	} {
+		errs.Reset()
+		if code := run(t.Context(), wrong, &out, &errs); code == 0 || !strings.Contains(errs.String(), name) {
+			t.Errorf("%v: exit %d, %q", wrong, code, errs.String())
 		}
 	}
 }
