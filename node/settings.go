@@ -23,6 +23,7 @@ type Settings struct {
 	States  [2]string         // joint state topics, left and right
 	Targets [2]string         // joint command topics, left and right
 
+	JointNames    string  // of commands: "joint1..6,gripper", which "" is too, or "joint1..7"
 	CommandRate   float64 // Hz
 	SpeedPercent  float64 // 1..100, 0 sends none
 	GripperEffort float64 // N, 0 sends none
