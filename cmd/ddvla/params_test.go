@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -121,6 +122,70 @@ func TestParamsDumpIsWhatACommandLineMakes(t *testing.T) {
 		errs.Reset()
 		if code := run(t.Context(), wrong, &out, &errs); code == 0 || !strings.Contains(errs.String(), name) {
 			t.Errorf("%v: exit %d, %q", wrong, code, errs.String())
+		}
+	}
+}
+
+// Each profile in params/ is one that the node takes, says all topics and how
+// commands name the joints, and nothing that is no matter of naming.
+func TestProfilesSayEveryNameAndNothingElse(t *testing.T) {
+	// State and command topic of the left arm, as the clients of AgileX that the
+	// profiles cite have them.
+	left := map[string][3]string{
+		"aloha":  {"/puppet/joint_left", "/master/joint_left", "joint1..6,gripper"},
+		"rdt":    {"/puppet/joint_left", "/joint_left_states", "joint1..7"},
+		"openpi": {"/joint_states_single_l", "/joint_states_l", "joint1..7"},
+		"agx":    {"/left/feedback/joint_states", "/left/control/joint_states", "joint1..6,gripper"},
+	}
+	files, err := filepath.Glob("../../params/*.yaml")
+	if err != nil || len(files) != len(left)+1 {
+		t.Fatalf("%q, %v; each profile needs a line in this test", files, err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+		want, ok := left[name]
+		if !ok {
+			continue // cobot_magic.yaml, which has a test of its own
+		}
+		args, _, err := param.ParseArgs([]string{"--ros-args", "--params-file", file}, os.ReadFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set, err := param.New(node.Parameters(nil), args.For("/any/node"))
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		if unknown := set.Undeclared(); len(unknown) > 0 {
+			t.Errorf("%s: unknown parameters %v", file, unknown)
+		}
+		var said, names []string
+		for _, a := range args.For("/any/node") {
+			said = append(said, a.Name)
+		}
+		for _, d := range node.Parameters(nil) {
+			if strings.HasPrefix(d.Name, "cameras.") || strings.HasPrefix(d.Name, "arms.") || d.Name == "command.joint_names" {
+				names = append(names, d.Name)
+			}
+		}
+		slices.Sort(said)
+		slices.Sort(names)
+		if !slices.Equal(said, names) {
+			t.Errorf("%s says %q, want %q", file, said, names)
+		}
+		v := set.Values()
+		if got := [3]string{v.String("arms.left.state_topic"), v.String("arms.left.command_topic"), v.String("command.joint_names")}; got != want {
+			t.Errorf("%s: %q, want %q", file, got, want)
+		}
+		// The right arm's topics are the left one's, mirrored.
+		for _, topic := range []string{"state_topic", "command_topic"} {
+			l, r := v.String("arms.left."+topic), v.String("arms.right."+topic)
+			mirrored := strings.Replace(l, "left", "right", 1)
+			if before, ok := strings.CutSuffix(l, "_l"); ok {
+				mirrored = before + "_r"
+			}
+			if r != mirrored || r == l {
+				t.Errorf("%s: %s is %s and %s", file, topic, l, r)
+			}
 		}
 	}
 }
