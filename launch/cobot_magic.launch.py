@@ -80,9 +80,14 @@ def node(context):
             output="screen",
             respawn=respawn,
             respawn_delay=float(given["respawn_delay"]),
-            on_exit=[] if respawn else [Shutdown(reason="ddvla has ended")],
+            on_exit=None if respawn else ended,
         )
     ]
+
+
+def ended(event, context):
+    """Ends the launch with a process, unless it is ending: a second SIGINT would cut the node's own end short."""
+    return None if context.is_shutdown else Shutdown(reason=f"{event.process_name} has ended")
 
 
 def generate_launch_description():

@@ -11,12 +11,14 @@ from pathlib import Path
 import yaml
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, IncludeLaunchDescription, OpaqueFunction, SetLaunchConfiguration, Shutdown
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import SetRemap
 
 HERE = Path(__file__).resolve().parent
 BOOL = ["true", "false"]
 
 ARGUMENTS = [
+    DeclareLaunchArgument("policy", description="Directory of the policy bundle that `ddvla export` wrote."),
     DeclareLaunchArgument("bag", description="rosbag2 directory or .mcap file to play."),
     DeclareLaunchArgument(
         "player", default_value="ddvla", choices=["ddvla", "ros2"],
@@ -55,11 +57,16 @@ def player(context):
         ExecuteProcess(
             cmd=[*play, "--remap", *[f"{topic}:=/recorded{topic}" for topic in commands]],
             output="screen",
-            on_exit=[Shutdown(reason="the bag is over")],
+            on_exit=ended,
         ),
     ]
 
 
+def ended(event, context):
+    """Ends the launch with a process, unless it is ending: a second SIGINT would cut the node's own end short."""
+    return None if context.is_shutdown else Shutdown(reason=f"{event.process_name} has ended")
+
+
 def generate_launch_description():
-    robot = IncludeLaunchDescription(str(HERE / "cobot_magic.launch.py"))
+    robot = IncludeLaunchDescription(str(HERE / "cobot_magic.launch.py"), launch_arguments=[("policy", LaunchConfiguration("policy"))])
     return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=player), robot])

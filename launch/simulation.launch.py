@@ -8,11 +8,13 @@ from pathlib import Path
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, IncludeLaunchDescription, OpaqueFunction, Shutdown
+from launch.substitutions import LaunchConfiguration
 from launch_ros.substitutions import ExecutableInPackage
 
 ROBOT = Path(__file__).resolve().parent / "cobot_magic.launch.py"
 
 ARGUMENTS = [
+    DeclareLaunchArgument("policy", description="Directory of the policy bundle that `ddvla export` wrote."),
     DeclareLaunchArgument("scene", default_value="1", description="Number that draws what lies on the table."),
     DeclareLaunchArgument("instructions", default_value="", description="Instructions to give one after the other, separated by semicolons; none are drawn then."),
     DeclareLaunchArgument("draw", default_value="6", description="Number of instructions to draw. 0 gives none: publish your own."),
@@ -40,9 +42,14 @@ def robot(context):
             cmd=[ExecutableInPackage(package="discrete_diffusion_vla", executable="ddvla"), *command],
             name="cobot_magic_sim",
             output="screen",
-            on_exit=[Shutdown(reason="the simulation is over")],
+            on_exit=ended,
         )
     ]
+
+
+def ended(event, context):
+    """Ends the launch with a process, unless it is ending: a second SIGINT would cut the node's own end short."""
+    return None if context.is_shutdown else Shutdown(reason=f"{event.process_name} has ended")
 
 
 def generate_launch_description():
@@ -50,7 +57,7 @@ def generate_launch_description():
         [
             *ARGUMENTS,
             # The simulated robot has the names of aloha, and nobody stands beside it.
-            IncludeLaunchDescription(str(ROBOT), launch_arguments=[("profile", "aloha"), ("start_enabled", "true")]),
+            IncludeLaunchDescription(str(ROBOT), launch_arguments=[("policy", LaunchConfiguration("policy")), ("profile", "aloha"), ("start_enabled", "true")]),
             OpaqueFunction(function=robot),
         ]
     )
