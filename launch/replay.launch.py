@@ -44,10 +44,13 @@ def player(context):
             command.append("--realtime")
         # One process, on no middleware.
         return [SetLaunchConfiguration("command", shlex.join(command)), SetLaunchConfiguration("backend", "")]
-    # Neither the recorded commands nor the node's may reach a driver that happens to run.
+    # Neither the recorded commands nor the node's may reach a driver that happens to run, and what a node said
+    # when it was recorded must not be taken for what this one says.
     profile = HERE.parent / "params" / (given.get("profile", "aloha") + ".yaml")
     parameters = yaml.safe_load(profile.read_text())["/**"]["ros__parameters"]
     commands = [parameters[f"arms.{side}.command_topic"] for side in ("left", "right")]
+    node = "/".join(["", *given.get("namespace", "").strip("/").split(), "ddvla"])
+    recorded = [*commands, "/diagnostics", "/rosout", node + "/action_chunk", node + "/decode_trace"]
     play = ["ros2", "bag", "play", given["bag"], "--clock", "100", "--rate", given["rate"], "--delay", given["delay"]]
     if given["loop"] == "true":
         play.append("--loop")
@@ -55,7 +58,7 @@ def player(context):
         SetLaunchConfiguration("use_sim_time", "true"),
         *[SetRemap(topic, "/replay" + topic) for topic in commands],
         ExecuteProcess(
-            cmd=[*play, "--remap", *[f"{topic}:=/recorded{topic}" for topic in commands]],
+            cmd=[*play, "--remap", *[f"{topic}:=/recorded{topic}" for topic in recorded]],
             output="screen",
             on_exit=ended,
         ),
