@@ -39,6 +39,7 @@ func commands() []command {
 		{"bench", "measure how long a policy takes on this machine", runBench},
 		{"sim", "publish a simulated robot's cameras and joints", runSim},
 		{"demo", "node and simulated robot together, with a summary", runDemo},
+		{"health", "ask a running node how it is", runHealth},
 		{"params", "list the node's parameters", runParams},
 		{"version", "print the version and what it was built with", runVersion},
 	}
