@@ -26,12 +26,15 @@ func CameraTopics() map[string]string {
 	}
 }
 
+// standardCameras are a Cobot Magic's, as published models call them.
+func standardCameras() []string { return []string{"head", "wrist_left", "wrist_right"} }
+
 // Parameters is the node's table of parameters: the one source of their names,
 // types, units, ranges, defaults and meanings. cameras are the bundle's; nil
 // stands for those of a Cobot Magic.
 func Parameters(cameras []string) []param.Descriptor {
 	if cameras == nil {
-		cameras = []string{"head", "wrist_left", "wrist_right"}
+		cameras = standardCameras()
 	}
 	c := control.DefaultConfig(nil)
 	revolute, gripper := control.RevoluteLimits(-1, 1), control.GripperLimits(0.07)
@@ -126,6 +129,8 @@ func Parameters(cameras []string) []param.Descriptor {
 			Meaning: "Observations older than this halt the arms."},
 		{Name: "limits.max_observation_age", Default: param.Double(c.MaxObservationAge.Seconds()), Unit: "s", Range: param.Between(0.05, 60), ReadOnly: true,
 			Meaning: "A chunk whose observation is older than this when it is ready is dropped; a slow model needs more."},
+		{Name: "command.joint_names", Default: param.String(namesGripper), OneOf: []string{namesGripper, namesJoint7}, ReadOnly: true,
+			Meaning: "How commands name the joints. A driver that goes by name moves a joint that it misses to zero, so choose by driver: agx_arm_ros needs the first, Piper_ros takes either."},
 		{Name: "command.speed_percent", Default: param.Double(0), Unit: "%", Range: param.Between(0, 100), ReadOnly: true,
 			Meaning: "Speed that the arms' drivers are told (they read it from velocity[6]); 0 tells none."},
 		{Name: "command.gripper_effort", Default: param.Double(0), Unit: "N", Range: param.Between(0, 3), ReadOnly: true,
@@ -172,6 +177,7 @@ func SettingsFrom(v param.Values, m *bundle.Manifest, names *ros.Names) (Setting
 			EngineCache: v.String("runtime.engine_cache"), EngineHash: v.String("runtime.engine_hash"),
 		},
 		Cameras:       map[string]string{},
+		JointNames:    v.String("command.joint_names"),
 		CommandRate:   v.Double("command_rate"),
 		SpeedPercent:  v.Double("command.speed_percent"),
 		GripperEffort: v.Double("command.gripper_effort"),

@@ -30,7 +30,7 @@ func (e end) key() string { return e.topic + "." + string(e.side) }
 
 // ends lists what a node with the given parameters publishes and subscribes, all
 // that QoS overrides are there for.
-func ends(v param.Values, m *bundle.Manifest, names *ros.Names) ([]end, error) {
+func ends(v param.Values, cameras []string, names *ros.Names) ([]end, error) {
 	var out []end
 	seen := map[string]bool{}
 	add := func(topic string, side side, qos ros.QoS) error {
@@ -67,8 +67,8 @@ func ends(v param.Values, m *bundle.Manifest, names *ros.Names) ([]end, error) {
 		}
 		return nil
 	}
-	for _, c := range m.Cameras {
-		if err := given("cameras."+c.Name+".topic", subscription, ros.SensorDataQoS()); err != nil {
+	for _, c := range cameras {
+		if err := given("cameras."+c+".topic", subscription, ros.SensorDataQoS()); err != nil {
 			return nil, err
 		}
 	}
@@ -89,9 +89,10 @@ const infinite = math.MaxInt64
 // QoSOverrides is the table of the parameters that override the QoS of the node's
 // topics, named as rclcpp's QosOverridingOptions do:
 // qos_overrides.<topic>.<publisher or subscription>.<policy>, with the topic fully
-// qualified. v holds the parameters of the table that Parameters returns.
-func QoSOverrides(v param.Values, m *bundle.Manifest, names *ros.Names) ([]param.Descriptor, error) {
-	all, err := ends(v, m, names)
+// qualified. v holds the parameters of the table that Parameters returns for the
+// cameras.
+func QoSOverrides(v param.Values, cameras []string, names *ros.Names) ([]param.Descriptor, error) {
+	all, err := ends(v, cameras, names)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +119,11 @@ func QoSOverrides(v param.Values, m *bundle.Manifest, names *ros.Names) ([]param
 // overrides reads the QoS of each end from the parameters that QoSOverrides
 // declared, by the end's key.
 func overrides(v param.Values, m *bundle.Manifest, names *ros.Names) (map[string]ros.QoS, error) {
-	all, err := ends(v, m, names)
+	var cameras []string
+	for _, c := range m.Cameras {
+		cameras = append(cameras, c.Name)
+	}
+	all, err := ends(v, cameras, names)
 	if err != nil {
 		return nil, err
 	}

@@ -79,31 +79,12 @@ func parameters(dir string, extra []param.Assignment) []param.Assignment {
 
 // settings reads parameters as the command line does.
 func settings(extra ...param.Assignment) (Settings, *param.Set, *bundle.Manifest, error) {
-	set, err := param.New(Parameters(nil), extra)
-	if err != nil {
-		return Settings{}, nil, nil, err
-	}
-	m, err := bundle.ReadManifest(set.Values().String("policy"))
-	if err != nil {
-		return Settings{}, nil, nil, err
-	}
-	var cameras []string
-	for _, c := range m.Cameras {
-		cameras = append(cameras, c.Name)
-	}
-	table := Parameters(cameras)
-	if set, err = param.New(table, extra); err != nil {
-		return Settings{}, nil, nil, err
-	}
 	names, err := ros.NewNames(ros.Options{Name: "ddvla"})
 	if err != nil {
 		return Settings{}, nil, nil, err
 	}
-	qos, err := QoSOverrides(set.Values(), m, names)
+	set, m, err := Declare(extra, names)
 	if err != nil {
-		return Settings{}, nil, nil, err
-	}
-	if set, err = param.New(append(table, qos...), extra); err != nil {
 		return Settings{}, nil, nil, err
 	}
 	s, err := SettingsFrom(set.Values(), m, names)

@@ -27,6 +27,7 @@ type Settings struct {
 	// side: "/diagnostics.publisher", "/puppet/joint_left.subscription".
 	QoS map[string]ros.QoS
 
+	JointNames    string  // of commands: "joint1..6,gripper", which "" is too, or "joint1..7"
 	CommandRate   float64 // Hz
 	SpeedPercent  float64 // 1..100, 0 sends none
 	GripperEffort float64 // N, 0 sends none

@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"syscall"
+	"time"
 )
 
 // version is set by the linker (Makefile, CMakeLists.txt).
@@ -38,6 +39,7 @@ func commands() []command {
 		{"bench", "measure how long a policy takes on this machine", runBench},
 		{"sim", "publish a simulated robot's cameras and joints", runSim},
 		{"demo", "node and simulated robot together, with a summary", runDemo},
+		{"health", "ask a running node how it is", runHealth},
 		{"params", "list the node's parameters", runParams},
 		{"version", "print the version and what it was built with", runVersion},
 	}
@@ -45,9 +47,12 @@ func commands() []command {
 
 func main() {
 	// The first SIGINT or SIGTERM asks for an orderly end: decelerate, hold,
-	// flush. A second one ends the process at once.
+	// flush, which takes less than a second. ros2 launch passes on the ctrl-C that
+	// the terminal has sent to all already, so that only one that comes later than
+	// this ends the process at once.
+	const orderly = 2 * time.Second
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(ctx, func() { time.AfterFunc(orderly, stop) })
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -96,37 +96,26 @@ func configure(args *param.Args, extra ...param.Assignment) (*configuration, err
 		}
 	}
 	given := append(extra, args.For(c.names.FullyQualified())...)
-	// The bundle decides which cameras there are parameters for.
-	if c.set, err = param.New(node.Parameters(nil), given); err != nil {
-		return nil, usageError{err}
-	}
-	dir := c.set.Values().String("policy")
-	if dir == "" {
-		return nil, usageError{errors.New("parameter policy is not set; give the directory of a bundle that `ddvla export` wrote: --ros-args -p policy:=DIR")}
-	}
-	if c.manifest, err = bundle.ReadManifest(dir); err != nil {
+	if c.set, c.manifest, err = declare(given, c.names); err != nil {
 		return nil, err
 	}
-	var cameras []string
-	for _, camera := range c.manifest.Cameras {
-		cameras = append(cameras, camera.Name)
-	}
-	table := node.Parameters(cameras)
-	if c.set, err = param.New(table, given); err != nil {
-		return nil, usageError{err}
-	}
-	// Parameters say which topics there are QoS overrides for.
-	overrides, err := node.QoSOverrides(c.set.Values(), c.manifest, c.names)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	if c.set, err = param.New(append(table, overrides...), given); err != nil {
-		return nil, usageError{err}
+	if c.manifest == nil {
+		return nil, usageError{errors.New("parameter policy is not set; give the directory of a bundle that `ddvla export` wrote: --ros-args -p policy:=DIR")}
 	}
 	if c.settings, err = node.SettingsFrom(c.set.Values(), c.manifest, c.names); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// declare is node.Declare, whose complaints about parameters are wrong usage.
+func declare(given []param.Assignment, names *ros.Names) (*param.Set, *bundle.Manifest, error) {
+	set, m, err := node.Declare(given, names)
+	var wrong node.ParameterError
+	if errors.As(err, &wrong) {
+		err = usageError{wrong.Unwrap()}
+	}
+	return set, m, err
 }
 
 // live is what has live settings.
