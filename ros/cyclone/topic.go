@@ -137,15 +137,9 @@ func (s *subscription) Mismatch() ros.Mismatch {
 	return ros.Mismatch{Count: int(c.total_count), Policy: policyName(c.last_policy_id)}
 }
 
-func (s *subscription) Dropped() uint64 {
-	d, _ := s.r.counts()
-	return d
-}
-
-func (s *subscription) Malformed() uint64 {
-	_, m := s.r.counts()
-	return m
-}
+func (s *subscription) Dropped() uint64   { return uint64(s.r.counts().dropped) }
+func (s *subscription) Malformed() uint64 { return uint64(s.r.counts().malformed) }
+func (s *subscription) Lost() uint64      { return uint64(s.r.counts().lost) }
 
 func (s *subscription) Close() error {
 	var err error

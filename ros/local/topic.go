@@ -155,6 +155,7 @@ func (s *subscription) isClosed() bool         { return s.box.Closed() }
 func (s *subscription) MatchedPublishers() int { return int(s.matched.Load()) }
 func (s *subscription) Dropped() uint64        { return s.box.Dropped() }
 func (s *subscription) Malformed() uint64      { return 0 } // Publish lets none in
+func (s *subscription) Lost() uint64           { return 0 } // there is no network
 
 func (s *subscription) Close() error {
 	s.once.Do(func() {

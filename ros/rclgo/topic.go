@@ -244,6 +244,9 @@ func (s *subscription) Mismatch() ros.Mismatch { return s.refused.now() }
 func (s *subscription) Dropped() uint64   { return s.box.Dropped() }
 func (s *subscription) Malformed() uint64 { return s.malformed.Load() }
 
+// Lost is 0: rclgo does not pass on the numbers that publishers give their messages.
+func (s *subscription) Lost() uint64 { return 0 }
+
 func (s *subscription) Close() error {
 	var err error
 	s.once.Do(func() {
