@@ -121,8 +121,8 @@ func TestPeerWithAnotherRepresentation(t *testing.T) {
 	}
 	startPeer(t, binary, domain, "bad")
 	rostest.Wait(t, "the mismatch is told", func() bool { return s.Mismatch().Count == 1 })
-	if p := s.Mismatch().Policy; p != "data representation" {
-		t.Errorf("policy %q", p)
+	if said, want := s.Mismatch().String(), "1 publisher refused by QoS: it does not fit by its data representation"; said != want {
+		t.Errorf("%q, want %q", said, want)
 	}
 }
 

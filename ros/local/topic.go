@@ -16,11 +16,12 @@ type refusals struct {
 	m  ros.Mismatch
 }
 
-func (r *refusals) refuse(policy string) {
+// refuse notes the last one; m's Count does not matter.
+func (r *refusals) refuse(m ros.Mismatch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.m.Count++
-	r.m.Policy = policy
+	m.Count = r.m.Count + 1
+	r.m = m
 }
 
 // Mismatch is described at ros.Publisher.

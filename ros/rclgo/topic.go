@@ -66,8 +66,7 @@ func (n *node) Advertise(topic, typ string, qos ros.QoS) (ros.Publisher, error) 
 		if err != nil {
 			return nil, err
 		}
-		p.refused = refusals{node: n, topic: full, typ: typ, peers: n.node.GetSubscriptionsInfoByTopic,
-			policy: func(requested ros.QoS) string { return ros.Incompatible(qos, requested) }}
+		p.refused = refusals{node: n, topic: full, typ: typ, ours: qos, peers: n.node.GetSubscriptionsInfoByTopic}
 		p.pub, err = n.node.NewPublisher(topic, ts, &rclgo.PublisherOptions{Qos: profile(qos)})
 		return p, brief(err)
 	})
@@ -189,8 +188,8 @@ func (n *node) Subscribe(topic, typ string, qos ros.QoS, cb func([]byte, time.Ti
 		if err != nil {
 			return nil, err
 		}
-		s.refused = refusals{node: n, topic: full, typ: typ, peers: n.node.GetPublishersInfoByTopic,
-			policy: func(offered ros.QoS) string { return ros.Incompatible(offered, qos) }}
+		s.refused = refusals{node: n, topic: full, typ: typ, ours: qos, peers: n.node.GetPublishersInfoByTopic,
+			last: ros.Mismatch{Publishers: true}}
 		s.box = inbox.New[message](qos.Queue())
 		reader := profile(qos)
 		reader.Depth = max(reader.Depth, readerCache)
