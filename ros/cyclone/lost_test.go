@@ -61,6 +61,8 @@ func TestMessagesLostInTheNetworkAreCounted(t *testing.T) {
 	if lost == 0 || s.Dropped() != 0 {
 		t.Errorf("%d lost and %d dropped of %d messages", lost, s.Dropped(), next)
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	for i, number := range got[1:] {
 		if number <= got[i] {
 			t.Fatalf("message %d came after %d", number, got[i])

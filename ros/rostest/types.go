@@ -50,7 +50,7 @@ func everyType(f *fixture) {
 		Wait(f, e.Type+" is matched", func() bool { return out[i].MatchedSubscriptions() == 1 })
 		rng := rand.New(rand.NewPCG(uint64(i), 1))
 		for range draws {
-			sent := randomMessage(rng, e.Type)
+			sent := RandomMessage(rng, e.Type)
 			raw, err := msgs.Marshal(sent)
 			if err != nil {
 				f.Fatal(err)
@@ -79,7 +79,7 @@ func everyService(f *fixture) {
 		}
 		rng := rand.New(rand.NewPCG(uint64(i), 2))
 		for range draws {
-			request, err := msgs.Marshal(randomMessage(rng, e.Type+"_Request"))
+			request, err := msgs.Marshal(RandomMessage(rng, e.Type+"_Request"))
 			if err != nil {
 				f.Fatal(err)
 			}
@@ -154,11 +154,12 @@ func recoded(typ string, raw []byte) []byte {
 // randomReply draws a reply of a service from the request's bytes.
 func randomReply(typ string, request []byte) ([]byte, error) {
 	seed := crc64.Checksum(request, crc64.MakeTable(crc64.ECMA))
-	return msgs.Marshal(randomMessage(rand.New(rand.NewPCG(seed, 3)), typ+"_Response"))
+	return msgs.Marshal(RandomMessage(rand.New(rand.NewPCG(seed, 3)), typ+"_Response"))
 }
 
-// randomMessage draws a message of one of msgs.Types.
-func randomMessage(rng *rand.Rand, typ string) msgs.Message {
+// RandomMessage draws a message of one of [msgs.Types]: short sequences and strings, all floating-point numbers,
+// NaN among them.
+func RandomMessage(rng *rand.Rand, typ string) msgs.Message {
 	m, _ := msgs.New(typ)
 	randomValue(rng, reflect.ValueOf(m).Elem(), "")
 	return m
