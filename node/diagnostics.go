@@ -128,7 +128,9 @@ func (n *Node) inputStatus(s *msgs.DiagnosticStatus, active bool, name, topic st
 	value(s, name+".rate", "%.1f", hz)
 	value(s, name+".messages", "%d", count)
 	value(s, name+".refused", "%d", refused)
+	value(s, name+".malformed", "%d", heard.Malformed())
 	value(s, name+".dropped", "%d", heard.Dropped())
+	value(s, name+".lost", "%d", heard.Lost())
 	switch {
 	case !active:
 		return

@@ -308,7 +308,7 @@ func TestPublishersThatQoSKeepsAwayAreTold(t *testing.T) {
 	if err := n.thinkOnce(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if s := n.policyStatus(nodes[0].Now()); !strings.Contains(s.Message, "reliability") {
+	if s := n.policyStatus(nodes[0].Now()); !strings.HasSuffix(s.Message, "; 1 publisher refused by QoS: /robot offers best_effort, this subscription requests reliable") {
 		t.Errorf("policy: %q", s.Message)
 	}
 	if s := n.executorStatus(nodes[0].Now()); s.Level != msgs.DiagnosticWarn || !strings.Contains(s.Message, commandTopic(0)) {
@@ -319,7 +319,7 @@ func TestPublishersThatQoSKeepsAwayAreTold(t *testing.T) {
 	if _, err := nodes[1].Subscribe(commandTopic(0), "sensor_msgs/msg/JointState", q, func([]byte, time.Time) {}); err != nil {
 		t.Fatal(err)
 	}
-	if s := n.executorStatus(nodes[0].Now()); !strings.Contains(s.Message, "durability") {
+	if s := n.executorStatus(nodes[0].Now()); !strings.HasSuffix(s.Message, "; 1 subscription refused by QoS: /robot requests transient_local, this publisher offers volatile") {
 		t.Errorf("arms: level %d, %q", s.Level, s.Message)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"runtime"
 	"strconv"
@@ -17,13 +18,23 @@ import (
 const robotVariable = "DDVLA_TEST_ROBOT"
 
 // The demo starts its own executable again as `ddvla sim`; in tests that is the
-// test binary.
+// test binary, which is also the node and the load of a soak.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "sim" {
-		if os.Getenv(robotVariable) == "crashes" {
-			os.Exit(3)
-		}
+	command := ""
+	if len(os.Args) > 1 {
+		command = os.Args[1]
+	}
+	switch {
+	case command == "sim" && os.Getenv(robotVariable) == "crashes":
+		os.Exit(3)
+	case command == "sim", command == "node":
 		main()
+	case command == soakLoadCommand:
+		if err := soakLoad(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "load:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }
