@@ -32,6 +32,7 @@ ARGUMENTS = [
     DeclareLaunchArgument("provider", default_value="", choices=["", "cpu", "cuda", "tensorrt"], description="Where the policy's graph runs (runtime.provider)." + LEAVE),
     DeclareLaunchArgument("record", default_value="", description="Directory of a new bag for everything heard and said." + LEAVE),
     DeclareLaunchArgument("urdf", default_value="", description="Robot description with the joint limits." + LEAVE),
+    DeclareLaunchArgument("autostart", default_value="", choices=["", *BOOL], description="Load the policy and take observations at once; false waits for `ros2 lifecycle set`." + LEAVE),
     DeclareLaunchArgument("start_enabled", default_value="", choices=["", *BOOL], description="Move the arms as soon as all is there, without ~/enable. For simulation." + LEAVE),
     DeclareLaunchArgument("use_sim_time", default_value="false", choices=BOOL, description="Take time from /clock."),
     DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node."),
@@ -59,6 +60,8 @@ def node(context):
     # As strings, or an instruction such as "1" or "on" would become another type.
     arguments = {name: ParameterValue(value, value_type=str) for name, value in values.items() if value}
     arguments["use_sim_time"] = given["use_sim_time"] == "true"
+    if given["autostart"]:
+        arguments["autostart"] = given["autostart"] == "true"
     if given["start_enabled"]:
         arguments["start_enabled"] = given["start_enabled"] == "true"
     parameters.append(arguments)
