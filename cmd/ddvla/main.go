@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"syscall"
+	"time"
 )
 
 // version is set by the linker (Makefile, CMakeLists.txt).
@@ -43,11 +44,17 @@ func commands() []command {
 	}
 }
 
+// insist is the time in which further signals mean what the first one meant.
+// `ros2 launch` without a terminal passes a signal on to processes that got it as
+// members of its group already, and systemd and docker signal groups; the arms
+// must come to rest all the same, for which the node takes a second.
+const insist = 2 * time.Second
+
 func main() {
 	// The first SIGINT or SIGTERM asks for an orderly end: decelerate, hold,
-	// flush. A second one ends the process at once.
+	// flush. One that comes later than insist ends the process at once.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(ctx, func() { time.AfterFunc(insist, stop) })
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -38,22 +38,25 @@ func names(r *rig, t *testing.T) {
 // signals ends the node while it moves the arms, in each of the ways that it is ended in.
 func signals(r *rig, t *testing.T) {
 	r.robot(t)
-	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+	for _, signals := range [][]syscall.Signal{
+		{syscall.SIGINT}, {syscall.SIGTERM},
+		{syscall.SIGTERM, syscall.SIGINT}, // to the group, and passed on by who is in it
+	} {
 		n := r.node(t, "-p", "instruction:=reach for the red cube")
 		r.shows(t, []string{"success=True"}, "service", "call", "/ddvla/enable", trigger)
 		r.shows(t, []string{"position:\n"}, "topic", "echo", "--once", "/master/joint_left")
-		last := r.start(t, "ros2", "topic", "echo", "--full-length", "/rosout")
-		last.says("ready") // rosout is transient local
-		if status := n.signal(signal); status != 0 {
-			t.Errorf("status %d after %v", status, signal)
+		logs := r.start(t, "ros2", "topic", "echo", "--full-length", "/rosout")
+		logs.says("ready") // rosout is transient local
+		if status := n.signal(signals...); status != 0 {
+			t.Errorf("status %d after %v", status, signals)
 		}
-		const rest = "the program ends: the arms come to rest"
 		said := n.output()
 		if !strings.Contains(said, "shutting_down") || strings.Contains(said, "before the arms came to rest") {
-			t.Errorf("the log does not tell of %s:\n%s", rest, said)
+			t.Errorf("the log does not tell that the arms came to rest:\n%s", said)
 		}
-		last.says("shutting_down") // the last words reach /rosout, too
-		last.quit()
+		t.Logf("after %v:\n%s", signals, said[strings.Index(said, "enabled"):])
+		logs.says("shutting_down") // the last words reach /rosout, too
+		logs.quit()
 		// It leaves at once, instead of being missed when its lease ends.
 		r.until(t, func(said string) error {
 			if strings.Contains(said, "/ddvla\n") {

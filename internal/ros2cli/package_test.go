@@ -32,6 +32,7 @@ func packaged(r *rig, t *testing.T) {
 		return append([]string{"bash", "-c", `. "$0" && exec "$@"`, filepath.Join(install, "setup.bash")}, command...)
 	}
 
+	r.robot(t)
 	t.Run("run", func(t *testing.T) {
 		n := r.start(t, with("ros2", "run", "discrete_diffusion_vla", "ddvla", "node", "--ros-args",
 			"-p", "policy:="+r.bundle, "-p", "decode.rounds:=2", "-r", "__ns:=/robot")...)
@@ -47,7 +48,6 @@ func packaged(r *rig, t *testing.T) {
 				t.Errorf("status %d, %q is not explained", status, want)
 			}
 		}
-		r.robot(t)
 		n := r.start(t, with("ros2", "launch", "discrete_diffusion_vla", "cobot_magic.launch.py",
 			"policy:="+r.bundle, "namespace:=robot", "log_level:=debug")...)
 		n.says("ready")
@@ -56,19 +56,21 @@ func packaged(r *rig, t *testing.T) {
 		r.shows(t, []string{"Double value is: 10.0\n"}, "param", "get", "/robot/ddvla", "rate")
 		r.shows(t, []string{"share/discrete_diffusion_vla/urdf/cobot_magic.urdf\n"}, "param", "get", "/robot/ddvla", "urdf")
 		r.shows(t, []string{"String value is: " + r.bundle + "\n"}, "param", "get", "/robot/ddvla", "policy")
-		r.shows(t, []string{"success=True"}, "service", "call", "/robot/ddvla/enable", trigger)
 		r.interrupted(t, n)
 		n.says("process has finished cleanly")
 	})
 }
 
-// interrupted ends a node that ros2 started, with ctrl-C in its terminal: it must have time to bring the arms
-// to rest.
+// interrupted ends a node that ros2 started while it moves the arms, with ctrl-C: it must have time to bring
+// them to rest.
 func (r *rig) interrupted(t *testing.T, n *process) {
 	t.Helper()
+	r.shows(t, []string{"success=True"}, "service", "call", "/robot/ddvla/enable", trigger)
 	n.interrupt(syscall.SIGINT)
-	if said := n.output(); strings.Contains(said, "before the arms came to rest") || strings.Contains(said, "Traceback") {
+	said := n.output()
+	if !strings.Contains(said, "shutting_down") || strings.Contains(said, "before the arms came to rest") || strings.Contains(said, "Traceback") {
 		t.Errorf("it did not end in order:\n%s", said)
 	}
-	t.Logf("%s", shortened(n.output()))
+	_, end, _ := strings.Cut(said, "~/enable")
+	t.Logf("after ctrl-C:\n%s", end)
 }

@@ -2,6 +2,7 @@ package ros2cli
 
 import (
 	"bytes"
+	"errors"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -99,10 +100,14 @@ func (p *process) interrupt(signal syscall.Signal) (status int) {
 	return p.wait(syscall.Kill(-p.cmd.Process.Pid, signal))
 }
 
-// signal signals the process alone, as systemd or docker does, and returns its exit status.
-func (p *process) signal(signal syscall.Signal) (status int) {
+// signal signals the process alone, in quick succession, and returns its exit status.
+func (p *process) signal(signals ...syscall.Signal) (status int) {
 	p.t.Helper()
-	return p.wait(syscall.Kill(p.cmd.Process.Pid, signal))
+	var errs []error
+	for _, s := range signals {
+		errs = append(errs, syscall.Kill(p.cmd.Process.Pid, s))
+	}
+	return p.wait(errors.Join(errs...))
 }
 
 // quit ends a ros2 command that goes on for ever. Its status is ros2's own affair.
