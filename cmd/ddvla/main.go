@@ -45,14 +45,17 @@ func commands() []command {
 	}
 }
 
+// insist is the time in which further signals mean what the first one meant.
+// `ros2 launch` without a terminal passes a signal on to processes that got it as
+// members of its group already, and systemd and docker signal groups; the arms
+// must come to rest all the same, for which the node takes a second.
+const insist = 2 * time.Second
+
 func main() {
 	// The first SIGINT or SIGTERM asks for an orderly end: decelerate, hold,
-	// flush, which takes less than a second. ros2 launch passes on the ctrl-C that
-	// the terminal has sent to all already, so that only one that comes later than
-	// this ends the process at once.
-	const orderly = 2 * time.Second
+	// flush. One that comes later than insist ends the process at once.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, func() { time.AfterFunc(orderly, stop) })
+	context.AfterFunc(ctx, func() { time.AfterFunc(insist, stop) })
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -128,6 +128,18 @@ func TestEmptyListTakesTheDeclaredType(t *testing.T) {
 	if got := s.Values().Doubles("gains"); len(got) != 0 {
 		t.Errorf("gains %v, want none", got)
 	}
+	// ros2 param sends every empty list as one of bools.
+	for _, empty := range []Value{Bools(), Ints(), Strings(), Doubles()} {
+		if err := s.Apply(Assignment{"gains", Doubles(1)}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Apply(Assignment{"gains", empty}); err != nil || len(s.Values().Doubles("gains")) != 0 {
+			t.Errorf("%v: %v, gains %v", empty.kind, err, s.Values().Doubles("gains"))
+		}
+	}
+	if err := s.Apply(Assignment{"rate", Bools()}); err == nil {
+		t.Error("an empty list was taken for a number")
+	}
 }
 
 // client calls one of the node's parameter services.

@@ -81,13 +81,11 @@ func New(table []Descriptor, given []Assignment) (*Set, error) {
 	return s, nil
 }
 
-// adopt gives an empty list, whose kind cannot be seen, the declared kind.
+// adopt gives an empty list the declared kind. Its own cannot be seen in a params file, and ros2 param, which
+// guesses kinds, sends every empty list as one of bools.
 func (d *Descriptor) adopt(v Value) Value {
-	if v.kind != KindStrings || v.strings == nil || len(v.strings) > 0 {
-		return v
-	}
-	switch d.Default.kind {
-	case KindBytes, KindBools, KindInts, KindDoubles:
+	elements := len(v.bytes) + len(v.bools) + len(v.ints) + len(v.doubles) + len(v.strings)
+	if v.kind.list() && d.Default.kind.list() && elements == 0 {
 		return Value{kind: d.Default.kind}
 	}
 	return v

@@ -41,6 +41,8 @@ func (k Kind) String() string {
 	return fmt.Sprintf("Kind(%d)", uint8(k))
 }
 
+func (k Kind) list() bool { return k >= KindBytes && k <= KindStrings }
+
 // A Value is one parameter's value. The zero Value is "not set". Values are not to be changed: the slices
 // of array values are shared.
 type Value struct {

@@ -47,7 +47,9 @@ func NewNode(ctx context.Context, o ros.Options) (ros.Node, error) {
 	if o.LocalhostOnly && os.Getenv("ROS_LOCALHOST_ONLY") != "1" {
 		return nil, errors.New("rclgo: localhost only was asked for; rcl takes it from ROS_LOCALHOST_ONLY=1 alone, so set that")
 	}
-	args := []string{"--ros-args"}
+	// rcl would make a publisher of /rosout of its own for the node, on which nothing ever comes: package
+	// rosout publishes the logs.
+	args := []string{"--ros-args", "--disable-rosout-logs"}
 	for _, r := range o.Remaps {
 		args = append(args, "-r", r.String())
 	}

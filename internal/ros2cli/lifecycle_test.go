@@ -1,0 +1,54 @@
+package ros2cli
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/ddvla/ddvla/ros/rostest"
+)
+
+// lifecycle takes the node through its states.
+func lifecycle(r *rig, t *testing.T) {
+	r.robot(t)
+	r.node(t)
+	if said := r.shows(t, []string{"/ddvla/enable\n"}, "service", "list"); !strings.Contains(said, "/ddvla/change_state\n") {
+		t.Skip("skipped: the node serves no lifecycle")
+	}
+	r.shows(t, []string{"/ddvla\n"}, "lifecycle", "nodes")
+	r.shows(t, []string{"active [3]\n"}, "lifecycle", "get", "/ddvla")
+	r.shows(t, []string{"- deactivate [4]\n", "Start: active\n", "Goal: deactivating\n"}, "lifecycle", "list", "/ddvla")
+	r.shows(t, []string{"- configure [1]\n", "- cleanup [2]\n", "- activate [3]\n", "Start: unconfigured\n"}, "lifecycle", "list", "--all", "/ddvla")
+	events := r.start(t, "ros2", "topic", "echo", "--full-length", "/ddvla/transition_event")
+	r.shows(t, []string{"Subscription count: 1\n"}, "topic", "info", "/ddvla/transition_event")
+	var passed []string
+	for _, step := range []struct{ transition, state string }{
+		{"deactivate", "inactive [2]"}, {"activate", "active [3]"}, {"deactivate", "inactive [2]"},
+		{"cleanup", "unconfigured [1]"}, {"configure", "inactive [2]"}, {"activate", "active [3]"},
+	} {
+		r.shows(t, []string{"Transitioning successful\n"}, "lifecycle", "set", "/ddvla", step.transition)
+		r.shows(t, []string{step.state + "\n"}, "lifecycle", "get", "/ddvla")
+		label, _, _ := strings.Cut(step.state, " ")
+		passed = append(passed, label)
+	}
+	rostest.Wait(t, "all states are told on the topic", func() bool { return told(events.output(), passed) })
+	events.quit()
+	said, status := r.run(t, "ros2", "lifecycle", "set", "/ddvla", "configure")
+	t.Logf("$ ros2 lifecycle set /ddvla configure\n%s", said)
+	if status == 0 || !strings.Contains(said, "Unknown transition requested") {
+		t.Errorf("an active node was configured: status %d", status)
+	}
+	// Active again, it works again.
+	r.shows(t, []string{"success=True"}, "service", "call", "/ddvla/enable", trigger)
+}
+
+// told tells whether the goals of the transitions in an echo of transition_event pass through the states in
+// this order.
+func told(echo string, states []string) bool {
+	for _, m := range regexp.MustCompile(`goal_state:\n  id: \d+\n  label: (\w+)\n`).FindAllStringSubmatch(echo, -1) {
+		if len(states) > 0 && m[1] == states[0] {
+			states = states[1:]
+		}
+	}
+	return len(states) == 0
+}
