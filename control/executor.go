@@ -96,25 +96,26 @@ type Executor struct {
 	names  []string      // "left/joint1"
 	arms   []span
 
-	mu       sync.Mutex
-	phase    phase
-	cause    Code // while not following
-	release  bool // go silent once at rest
-	ended    bool // after Shutdown
-	freeze   bool // hold where the arms come to rest, wherever that is
-	settle   int  // commands left to send once at rest, come what may
-	first    bool
-	epoch    uint64
-	lastTick time.Time
-	position []float64 // last commanded
-	velocity []float64 // last commanded
-	accel    []float64 // last commanded
-	hold     []float64
-	home     []float64 // where Home goes
-	ref      []float64 // scratch: the plan now
-	was      []float64 // scratch: the pose before
-	groups   []group   // all arms together, then each gripper
-	chase    chase
+	mu           sync.Mutex
+	phase        phase
+	cause        Code // while not following
+	release      bool // go silent once at rest
+	ended        bool // after Shutdown
+	freeze       bool // hold where the arms come to rest, wherever that is
+	settle       int  // commands left to send once at rest, come what may
+	first        bool
+	epoch        uint64
+	lastTick     time.Time
+	position     []float64 // last commanded
+	velocity     []float64 // last commanded
+	accel        []float64 // last commanded
+	hold         []float64
+	home         []float64 // where Home goes
+	ref          []float64 // scratch: the plan now
+	was          []float64 // scratch: the pose before
+	groups       []group   // all arms together, then each gripper
+	chase        chase
+	saved, tried saved // scratch of Ahead
 
 	live      Live
 	scale     float64   // the speed scale on its way to live.SpeedScale

@@ -363,16 +363,7 @@ func (e *Executor) restart() {
 // brake takes one step of deceleration and, once every joint stands, latches
 // the hold pose.
 func (e *Executor) brake(now time.Time, dt float64) {
-	if e.cause == Estop || e.cause == ShuttingDown {
-		for j, l := range e.joints {
-			m := motion{e.position[j], e.velocity[j], 0}
-			e.chase.next[j] = emergency(m, l.Limits.Deceleration, dt)
-		}
-	} else {
-		for g := range e.groups {
-			e.stopGroup(&e.groups[g], dt)
-		}
-	}
+	e.stopStep(dt)
 	for j := range e.position {
 		e.set(j, e.chase.next[j])
 	}
@@ -383,6 +374,20 @@ func (e *Executor) brake(now time.Time, dt float64) {
 	case e.latchHold(now):
 		e.phase, e.settle = resting, settleCommands
 		e.restart()
+	}
+}
+
+// stopStep finds the next states on the way to rest.
+func (e *Executor) stopStep(dt float64) {
+	if e.cause == Estop || e.cause == ShuttingDown {
+		for j, l := range e.joints {
+			m := motion{e.position[j], e.velocity[j], 0}
+			e.chase.next[j] = emergency(m, l.Limits.Deceleration, dt)
+		}
+	} else {
+		for g := range e.groups {
+			e.stopGroup(&e.groups[g], dt)
+		}
 	}
 }
 
