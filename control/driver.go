@@ -73,7 +73,8 @@ func (e *Executor) driversWentBack(now time.Time) {
 // still remembers where an arm was commanded and measured when it last moved.
 type still struct {
 	commanded, measured []float64
-	since               time.Time // the first command too far from there; zero if none
+	since               time.Time // of the first command too far from there; zero if none
+	moved               float64   // how far that was
 }
 
 // watchStill returns an arm that does not move though its commands do, and how
@@ -96,11 +97,12 @@ func (e *Executor) watchStill(now time.Time) (arm int, moved float64) {
 			copy(was.commanded[s.lo:s.hi], e.position[s.lo:s.hi])
 			copy(was.measured[s.lo:s.hi], e.measured[s.lo:s.hi])
 			was.since = time.Time{}
-		case moved <= e.cfg.StillTolerance:
-			was.since = time.Time{}
 		case was.since.IsZero():
-			was.since = now
+			if moved > e.cfg.StillTolerance {
+				was.since, was.moved = now, moved
+			}
 		case now.Sub(was.since) > e.cfg.StillTime:
+			moved = was.moved
 			return a, moved
 		}
 	}

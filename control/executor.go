@@ -172,7 +172,7 @@ func New(cfg Config) (*Executor, error) {
 	e.progress = newProgress(cfg.MaxObservationAge)
 	e.drivers = make([]driver, len(cfg.Layout))
 	for range cfg.Layout {
-		e.still = append(e.still, still{make([]float64, n), make([]float64, n), time.Time{}})
+		e.still = append(e.still, still{commanded: make([]float64, n), measured: make([]float64, n)})
 	}
 	for _, a := range cfg.Layout {
 		e.arms = append(e.arms, span{len(e.joints), len(e.joints) + len(a.Joints)})
@@ -373,16 +373,16 @@ func (e *Executor) Tick(now time.Time) (Command, bool) {
 	if e.first {
 		return e.begin(now)
 	}
-	if e.phase == following {
-		e.follow(now, dt)
-	}
 	switch e.phase {
-	case braking:
-		e.brake(now, dt)
+	case following:
+		e.follow(now, dt)
 	case resting:
 		e.rest(dt)
 	case homing:
 		e.goHome(now, dt)
+	}
+	if e.phase == braking { // or has just begun to
+		e.brake(now, dt)
 	}
 	return e.emit(now)
 }

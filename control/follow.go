@@ -118,14 +118,12 @@ func (e *Executor) startPace() {
 
 // aim writes where the joints of a group will meet their target, h s after the
 // last command, of which dt is up to now.
-func (e *Executor) aim(g *group, h, dt float64, goal int) {
+func (e *Executor) aim(g *group, h, dt float64, goal int, scale float64) {
 	switch goal {
 	case anyRest:
 		return
 	case theHold:
-		for _, j := range g.joints {
-			e.chase.target[j] = motion{p: e.hold[j]}
-		}
+		e.aimAtHold(g, h, scale)
 		return
 	}
 	perSecond := e.pace / e.plan.period
@@ -151,6 +149,37 @@ func (e *Executor) aim(g *group, h, dt float64, goal int) {
 	}
 }
 
+// aimAtHold makes the hold pose the target or, while it is far, a place on the
+// straight way there, passed at full speed: one quintic all the way would reach
+// that speed only once. It reports whether it did the latter.
+func (e *Executor) aimAtHold(g *group, h, scale float64) (cruising bool) {
+	full, already := 0.0, 0.0 // s to go at full speed, and the share of it that there is
+	for _, j := range g.joints {
+		way := e.hold[j] - e.position[j]
+		fastest := scale * e.joints[j].Limits.fastest(e.period.Seconds())
+		if t := math.Abs(way) / fastest; t > full {
+			full, already = t, math.Copysign(e.velocity[j], way*e.velocity[j])/fastest
+		}
+		e.chase.target[j] = motion{p: e.hold[j]}
+	}
+	if full < 0.2 || h < e.nearest() {
+		return false
+	}
+	stop := 0.0 // s that a stop from full speed takes; see rest
+	for _, j := range g.joints {
+		l, v := &e.joints[j].Limits, math.Abs(e.hold[j]-e.position[j])/full
+		stop = max(stop, 1.5*v/l.Acceleration, math.Sqrt(6*v/l.Jerk))
+	}
+	if full-(1+min(max(already, 0), 1))/2*h < 0.55*stop {
+		return false
+	}
+	for _, j := range g.joints {
+		v := (e.hold[j] - e.position[j]) / full
+		e.chase.target[j] = motion{p: e.position[j] + (e.velocity[j]+v)/2*h, v: v}
+	}
+	return true
+}
+
 // nearest returns the shortest time in which the arms may meet a path: shorter
 // follows noise, longer cuts corners.
 func (e *Executor) nearest() float64 { return max(4*e.period.Seconds(), 0.1) }
@@ -166,9 +195,11 @@ func (e *Executor) step(g *group, dt float64, goal int, scale float64) {
 	}
 	least := e.nearest()
 	if goal == theHold {
-		least = 1e-6
 		if e.there(g) {
 			return
+		}
+		if !e.aimAtHold(g, least, scale) {
+			least = 1e-6 // it ends where it was planned to
 		}
 	}
 	h := max(g.meeting-dt, least)
@@ -235,7 +266,7 @@ func (e *Executor) guess(g *group) float64 {
 // try plans to meet the target in h and reports OK, with the state after dt in
 // candidate, or which limit that would break.
 func (e *Executor) try(g *group, h, dt float64, goal int, scale float64) Code {
-	e.aim(g, h, dt, goal)
+	e.aim(g, h, dt, goal, scale)
 	for _, j := range g.joints {
 		l, from := &e.joints[j].Limits, motion{e.position[j], e.velocity[j], e.accel[j]}
 		to := e.chase.target[j]
@@ -256,7 +287,7 @@ func (e *Executor) try(g *group, h, dt float64, goal int, scale float64) Code {
 			return why
 		}
 		next := to // it comes to rest there before dt is over
-		if h > dt || goal == thePath {
+		if h > dt || goal == thePath || to.v != 0 {
 			next = q.at(dt)
 		}
 		if !l.brakeable(from.p, next, fastest, dt) {

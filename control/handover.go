@@ -42,7 +42,7 @@ func (e *Executor) Replace(t Trajectory, now time.Time) Code {
 		p.within[i] = e.joints[i%e.dims].Limits.clamp(v)
 	}
 	p.setPace(e.joints, e.period.Seconds())
-	p.seamX = min(x, 0)
+	p.began, p.seamX = e.progress.total, min(x, 0)
 	copy(p.seam, e.position)
 	for j, v := range e.velocity {
 		p.seamed[j] = v * p.period

@@ -35,19 +35,19 @@ func (e *Executor) join(p *plan, x float64) {
 // blend fades from the old plan to p over the given number of rows. Where the
 // old one has ended, its last difference to the new one fades.
 func (e *Executor) blend(p *plan, x float64, first, rows int) {
-	if !e.old.active {
+	if !e.old.active || rows == 0 {
 		return
 	}
-	next := int(math.Floor(x)) + 1 // the first row to be executed whole
 	for j := range e.dims {
 		off := e.old.value(e.old.x(e.progress.total), j, e.dims) - p.value(x, j, e.dims)
-		for k := first; k < min(next+rows, p.rows); k++ {
+		for k := first; k < p.rows; k++ {
+			// All of it at x, which lies between two rows, and none a row after the last.
+			share := 1 - (float64(k)-x)/float64(rows+1)
+			if share <= 0 {
+				break
+			}
 			if at := e.old.x(p.due(k)); at >= 0 && at <= float64(e.old.rows-1)+1e-9 {
 				off = e.old.value(at, j, e.dims) - p.values[k*e.dims+j]
-			}
-			share := 1.0
-			if k >= next {
-				share = 1 - float64(k-next+1)/float64(rows+1)
 			}
 			p.values[k*e.dims+j] += share * off
 		}
@@ -130,7 +130,7 @@ func (e *Executor) NextInference(now time.Time) time.Time {
 	case Sync:
 		at = p.due(p.rows - 1)
 	case OpenLoop:
-		at = p.base + max(p.seamX+1, 0)*p.period + float64(e.live.OpenLoopRows)*p.period
+		at = p.began + float64(e.live.OpenLoopRows)*p.period
 	default:
 		return now
 	}

@@ -71,6 +71,7 @@ type plan struct {
 	active bool
 	stamp  time.Time // of the observation
 	base   float64   // the progress at the stamp
+	began  float64   // the progress at the hand-over
 	period float64   // s of progress between rows
 	rows   int
 	values []float64 // rows as they are to be executed
