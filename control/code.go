@@ -23,6 +23,11 @@ const (
 	ClockJump
 	// Flushed is the halt after Flush.
 	Flushed
+	// DeadmanReleased is a halt; Value is the time since the deadman was last
+	// heard, in seconds, Limit DeadmanTimeout.
+	DeadmanReleased
+	// Homing is the motion that Home asked for, from rest to rest.
+	Homing
 
 	// NonFinite is a stop; Joint is the first one with a NaN or an infinity.
 	NonFinite
@@ -34,6 +39,14 @@ const (
 	FollowingError
 	// FeedbackStale is a stop; Value is the age in seconds.
 	FeedbackStale
+	// NotMoving is a stop: an arm's commands moved by Value, its measurement by
+	// less than Limit.
+	NotMoving
+	// DriverFault is a stop; Value is the driver's own code.
+	DriverFault
+	// DriverStale is a stop: a driver that told its status no longer does; Value
+	// is the age in seconds.
+	DriverStale
 	// Disabling is the stop that Disable asked for.
 	Disabling
 	// ShuttingDown is the stop at the end of Run, at the maximum deceleration.
@@ -56,15 +69,24 @@ const (
 	DroppedFuture
 	// DroppedShape: Value is the number of values, Limit the joints per row.
 	DroppedShape
+	// DroppedDeadman: the deadman is released.
+	DroppedDeadman
+	// DroppedHoming: the arms are on their way to the start pose.
+	DroppedHoming
 
 	// ClampedPosition counts joint commands; told once when a joint begins.
 	ClampedPosition
-	// LimitedVelocity counts joint commands.
+	// LimitedVelocity counts commands.
 	LimitedVelocity
-	// LimitedAcceleration counts joint commands.
+	// LimitedAcceleration counts commands.
 	LimitedAcceleration
-	// LimitedStep counts joint commands.
+	// LimitedJerk counts commands.
+	LimitedJerk
+	// LimitedStep counts commands.
 	LimitedStep
+	// LimitedBrake counts commands at which arms or a gripper had to brake, since
+	// nothing that the plan asks for would have left room to do so later.
+	LimitedBrake
 
 	// Enabled tells that Enable succeeded.
 	Enabled
@@ -74,6 +96,10 @@ const (
 	FeedbackRefused
 	// TickGap: Value is the time between two ticks in seconds.
 	TickGap
+	// HomeReached tells that Home is done.
+	HomeReached
+	// DryRun counts commands that are not to be sent.
+	DryRun
 
 	codeCount
 )
@@ -95,6 +121,10 @@ func (c Code) describe() (name, sentence string) {
 		return "clock_jump", "The clock went backwards; old chunks are dropped and the arms halt until a new one arrives."
 	case Flushed:
 		return "flushed", "The chunk was thrown away on request; the arms halt until a new one arrives."
+	case DeadmanReleased:
+		return "deadman_released", "The deadman is not held; the arms halt until it is and a new chunk arrives."
+	case Homing:
+		return "homing", "The arms go slowly to their start pose; chunks are dropped until they are there."
 	case NonFinite:
 		return "non_finite", "The policy gave a number that is not finite; the arms stopped and wait for enable."
 	case PositionLimit:
@@ -105,6 +135,12 @@ func (c Code) describe() (name, sentence string) {
 		return "following_error", "A joint does not follow its commands (blocked, overloaded or not powered); the arms stopped and wait for enable."
 	case FeedbackStale:
 		return "feedback_stale", "An arm's joint feedback stopped; check its driver, then enable again."
+	case NotMoving:
+		return "not_moving", "An arm does not move though its commands do; enable its driver, then call enable again."
+	case DriverFault:
+		return "driver_fault", "An arm's driver reports a fault, or that it does not take commands; mend that, then enable again."
+	case DriverStale:
+		return "driver_stale", "An arm's driver no longer tells its status; check it, then enable again."
 	case Disabling:
 		return "disabling", "Disable was requested; the arms come to rest and hold."
 	case ShuttingDown:
@@ -125,14 +161,22 @@ func (c Code) describe() (name, sentence string) {
 		return "dropped_future", "A chunk was dropped because its stamp lies in the future; check that all clocks agree."
 	case DroppedShape:
 		return "dropped_shape", "A chunk was dropped because its shape does not fit the arms' joints."
+	case DroppedDeadman:
+		return "dropped_deadman", "A chunk was dropped because the deadman is not held."
+	case DroppedHoming:
+		return "dropped_homing", "A chunk was dropped because the arms are on their way to the start pose."
 	case ClampedPosition:
 		return "clamped_position", "A target beyond a joint limit was clamped to the limit."
 	case LimitedVelocity:
-		return "limited_velocity", "A joint was slowed to its velocity limit."
+		return "limited_velocity", "The path was slowed so that every joint keeps its velocity limit."
 	case LimitedAcceleration:
-		return "limited_acceleration", "A change of speed was spread out to keep a joint's acceleration limit."
+		return "limited_acceleration", "A change of speed was spread out so that every joint keeps its acceleration limit."
+	case LimitedJerk:
+		return "limited_jerk", "A change of acceleration was spread out so that every joint keeps its jerk limit."
 	case LimitedStep:
-		return "limited_step", "A joint was slowed to its step limit."
+		return "limited_step", "The path was slowed so that every joint keeps its step limit."
+	case LimitedBrake:
+		return "limited_brake", "The arms braked because what the plan asks for would have left no room to do so later."
 	case Enabled:
 		return "enabled", "The arms are enabled and hold their pose."
 	case Silent:
@@ -141,6 +185,10 @@ func (c Code) describe() (name, sentence string) {
 		return "feedback_refused", "A joint message was refused because it is malformed, not finite or out of order."
 	case TickGap:
 		return "tick_gap", "Commands paused because the process was not running; the arms start again from rest."
+	case HomeReached:
+		return "home_reached", "The arms are at their start pose and hold it."
+	case DryRun:
+		return "dry_run", "Nothing is sent; this is a dry run."
 	}
 	return fmt.Sprintf("code_%d", uint8(c)), "Unknown code."
 }
@@ -155,10 +203,10 @@ func (c Code) Sentence() string { _, sentence := c.describe(); return sentence }
 func (c Code) Latched() bool { return c >= NonFinite && c <= Estop }
 
 // Halts reports whether c is a halt, which the next good chunk ends.
-func (c Code) Halts() bool { return c >= Waiting && c <= Flushed }
+func (c Code) Halts() bool { return c >= Waiting && c <= Homing }
 
 // Drops reports whether c is a reason for dropping a chunk.
-func (c Code) Drops() bool { return c >= DroppedNotEnabled && c <= DroppedShape }
+func (c Code) Drops() bool { return c >= DroppedNotEnabled && c <= DroppedHoming }
 
 // Codes returns the number of codes: they are 0 to Codes()-1.
 func Codes() int { return int(codeCount) }

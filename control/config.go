@@ -33,6 +33,15 @@ type Config struct {
 	FollowingTolerance float64
 	// FollowingTime is how long it may be further away; default 0.3 s.
 	FollowingTime time.Duration
+	// StillTolerance is how far an arm's commands may move while its measurement
+	// stays where it is, to a twentieth of that, for StillTime; in rad, default
+	// 0.1 and 1 s. That is how a driver that is not enabled shows itself where
+	// motions are small. It is off where FollowingTolerance is above 100.
+	StillTolerance float64
+	StillTime      time.Duration
+	// PathTolerance is how far the arms may be from the path before it waits for
+	// them, in rad; default 0.05.
+	PathTolerance float64
 
 	// FeedbackTimeout is the largest age of joint feedback, per arm; default
 	// 0.2 s (the drivers publish at 200 Hz).
@@ -40,6 +49,9 @@ type Config struct {
 	// ObservationTimeout is the largest age of the newest observation given
 	// to Observed; default 0.5 s.
 	ObservationTimeout time.Duration
+	// DriverTimeout is the largest age of the driver status of an arm that has told
+	// one; default 1 s.
+	DriverTimeout time.Duration
 	// MaxChunkAge is the largest age of the chunk being executed, counted from
 	// its observation; default 0: as long as it has rows.
 	MaxChunkAge time.Duration
@@ -49,10 +61,17 @@ type Config struct {
 	MaxObservationAge time.Duration
 
 	// Workspace, if set, is asked about every pose before it is commanded
-	// while the arms follow a chunk. It returns how far outside the workspace
+	// while the arms follow a chunk or go home. It returns how far outside the workspace
 	// the pose is, in m, or 0; a pose further outside than the one before
 	// stops the arms. It must neither block nor keep or change the slice.
 	Workspace func(positions []float64) (outside float64)
+
+	// DryRun does everything but sending: commands are marked, and what only an
+	// arm that is sent them can do, to follow, is not asked of it.
+	DryRun bool
+
+	// Live is what the arms begin with; see SetLive.
+	Live Live
 }
 
 // DefaultConfig returns the defaults named at the fields, for the given robot.
@@ -66,6 +85,11 @@ func DefaultConfig(layout Layout) Config {
 		GripperLimitStop:   0.1,
 		FollowingTolerance: 0.25,
 		FollowingTime:      300 * time.Millisecond,
+		StillTolerance:     0.1,
+		StillTime:          time.Second,
+		PathTolerance:      0.05,
+		DriverTimeout:      time.Second,
+		Live:               DefaultLive(),
 		FeedbackTimeout:    200 * time.Millisecond,
 		ObservationTimeout: 500 * time.Millisecond,
 		MaxObservationAge:  2 * time.Second,
@@ -85,7 +109,8 @@ func (c Config) Validate() error {
 		{"gripper_limit_stop", c.GripperLimitStop}, {"following_tolerance", c.FollowingTolerance},
 		{"limit_time", c.LimitTime.Seconds()}, {"following_time", c.FollowingTime.Seconds()},
 		{"feedback_timeout", c.FeedbackTimeout.Seconds()}, {"observation_timeout", c.ObservationTimeout.Seconds()},
-		{"max_observation_age", c.MaxObservationAge.Seconds()},
+		{"max_observation_age", c.MaxObservationAge.Seconds()}, {"driver_timeout", c.DriverTimeout.Seconds()},
+		{"still_tolerance", c.StillTolerance}, {"still_time", c.StillTime.Seconds()}, {"path_tolerance", c.PathTolerance},
 	} {
 		if !(f.value > 0) || math.IsInf(f.value, 0) {
 			return fmt.Errorf("control: %s is %v; it must be positive and finite", f.name, f.value)
@@ -96,6 +121,9 @@ func (c Config) Validate() error {
 	}
 	if c.LimitStop < c.LimitTolerance {
 		return fmt.Errorf("control: limit_stop %v is below limit_tolerance %v", c.LimitStop, c.LimitTolerance)
+	}
+	if err := c.Live.Validate(); err != nil {
+		return err
 	}
 	if err := c.Layout.Validate(); err != nil {
 		return fmt.Errorf("control: %w", err)

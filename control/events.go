@@ -33,13 +33,13 @@ type Counters struct {
 	Chunks      uint64            // chunks taken
 	RowsSkipped uint64            // rows of taken chunks that were already in the past
 	EventsLost  uint64            // events that nobody fetched in time
-	ByCode      [codeCount]uint64 // how often each code happened; limits count joints
+	ByCode      [codeCount]uint64 // how often each code happened
 }
 
 // Dropped returns the number of chunks that were not taken, for any reason.
 func (c Counters) Dropped() uint64 {
 	var n uint64
-	for k := DroppedNotEnabled; k <= DroppedShape; k++ {
+	for k := DroppedNotEnabled; k <= DroppedHoming; k++ {
 		n += c.ByCode[k]
 	}
 	return n

@@ -6,8 +6,6 @@ import (
 	"math"
 	"sync"
 	"time"
-
-	"gonum.org/v1/gonum/floats"
 )
 
 // Mode is the state of the arms as an operator sees it. The package comment
@@ -16,12 +14,13 @@ type Mode uint8
 
 // The modes.
 const (
-	Disabled Mode = iota // nothing is sent
-	Holding              // enabled, at rest, waiting for a chunk
-	Moving               // following a chunk
-	Stopping             // decelerating, for a halt or a stop
-	Held                 // at rest after a stop; needs Enable
-	Estopped             // e-stop latched; needs Enable
+	Disabled  Mode = iota // nothing is sent
+	Holding               // enabled, at rest, waiting for a chunk
+	Moving                // following a chunk
+	Stopping              // decelerating, for a halt or a stop
+	Held                  // at rest after a stop; needs Enable
+	Estopped              // e-stop latched; needs Enable
+	GoingHome             // on the way to the pose that Home was given
 )
 
 // String returns the mode's name: "holding".
@@ -39,6 +38,8 @@ func (m Mode) String() string {
 		return "held"
 	case Estopped:
 		return "estopped"
+	case GoingHome:
+		return "homing"
 	}
 	return fmt.Sprintf("mode_%d", uint8(m))
 }
@@ -54,6 +55,8 @@ type Command struct {
 	// First marks the first command after an Enable that did not continue
 	// from the commands before.
 	First bool
+	// Dry marks a command that is not to be sent, of a dry run.
+	Dry bool
 }
 
 // Status is a snapshot of the executor.
@@ -63,6 +66,7 @@ type Status struct {
 	Epoch    uint64        // for the next observation's Trajectory
 	Left     time.Duration // until the plan's last row is due; 0 without a plan
 	Dropped  Code          // why the newest chunk of this epoch was not taken, else OK
+	Pace     float64       // how fast the path is gone through, 1 as planned; 0 while not moving
 	Counters Counters
 }
 
@@ -74,6 +78,7 @@ const (
 	following              // tracks the plan
 	braking                // brings all joints to rest
 	resting                // goes to, then keeps, the hold pose
+	homing                 // goes to the start pose, which then is the hold pose
 )
 
 // settleCommands is how often the hold pose is sent, come what may, once the
@@ -91,27 +96,38 @@ type Executor struct {
 	names  []string      // "left/joint1"
 	arms   []span
 
-	mu       sync.Mutex
-	phase    phase
-	cause    Code // while not following
-	release  bool // go silent once at rest
-	ended    bool // after Shutdown
-	freeze   bool // hold where the arms come to rest, wherever that is
-	settle   int  // commands left to send once at rest, come what may
-	first    bool
-	epoch    uint64
-	lastTick time.Time
-	position []float64 // last commanded
-	velocity []float64 // last commanded
-	hold     []float64
-	want     []float64 // scratch: velocities
-	ref      []float64 // scratch: the plan now
-	refWas   []float64 // scratch: the plan one interval earlier
+	mu           sync.Mutex
+	phase        phase
+	cause        Code // while not following
+	release      bool // go silent once at rest
+	ended        bool // after Shutdown
+	freeze       bool // hold where the arms come to rest, wherever that is
+	settle       int  // commands left to send once at rest, come what may
+	first        bool
+	epoch        uint64
+	lastTick     time.Time
+	position     []float64 // last commanded
+	velocity     []float64 // last commanded
+	accel        []float64 // last commanded
+	hold         []float64
+	home         []float64 // where Home goes
+	ref          []float64 // scratch: the plan now
+	was          []float64 // scratch: the pose before
+	groups       []group   // all arms together, then each gripper
+	chase        chase
+	saved, tried saved // scratch of Ahead
 
-	plan      plan
+	live      Live
+	scale     float64   // the speed scale on its way to live.SpeedScale
+	pace      float64   // of progress, in seconds of plan a second
+	behind    float64   // seconds of plan that slowing cost and that are to be caught up
+	plan, old plan      // old: the one that the newest hand-over replaced
+	fade      bool      // the next hand-over blends, whatever live says
+	kept      []kept    // chunks of this epoch, for Ensemble, oldest first
 	lastStamp time.Time // of the newest chunk taken in this epoch
 	lastDrop  Code      // of the newest chunk of this epoch; OK if it was taken
-	consumed  consumption
+	progress  progress
+	advanced  time.Time // when progress was last advanced
 
 	measured  []float64
 	fed       []time.Time // per arm: stamp of the newest feedback
@@ -120,6 +136,9 @@ type Executor struct {
 	deviating []time.Time // per joint: since when it is off its command; zero if not
 	beyond    []time.Time // per joint: since when its target is beyond tolerance
 	clamped   []bool      // per joint: its target is beyond a limit
+	still     []still     // per arm
+	drivers   []driver    // per arm
+	deadman   time.Time   // when it was last held
 
 	counters Counters
 	events   eventRing
@@ -145,8 +164,15 @@ func New(cfg Config) (*Executor, error) {
 	}
 	// After five missed commands a driver has reached its last target.
 	e.gap = max(5*e.period, 100*time.Millisecond)
-	for _, f := range []*[]float64{&e.position, &e.velocity, &e.hold, &e.want, &e.ref, &e.refWas, &e.measured, &e.plan.seam} {
+	for _, f := range []*[]float64{&e.position, &e.velocity, &e.accel, &e.hold, &e.home, &e.ref, &e.was, &e.measured,
+		&e.plan.seam, &e.plan.seamed, &e.old.seam, &e.old.seamed} {
 		*f = make([]float64, n)
+	}
+	e.live, e.scale = cfg.Live, cfg.Live.SpeedScale
+	e.progress = newProgress(cfg.MaxObservationAge)
+	e.drivers = make([]driver, len(cfg.Layout))
+	for range cfg.Layout {
+		e.still = append(e.still, still{commanded: make([]float64, n), measured: make([]float64, n)})
 	}
 	for _, a := range cfg.Layout {
 		e.arms = append(e.arms, span{len(e.joints), len(e.joints) + len(a.Joints)})
@@ -155,6 +181,8 @@ func New(cfg Config) (*Executor, error) {
 			e.names = append(e.names, a.Name+"/"+j.Name)
 		}
 	}
+	e.groups = groupsOf(e.joints)
+	e.chase = newChase(n)
 	return e, nil
 }
 
@@ -176,7 +204,10 @@ func (e *Executor) Status() Status {
 	defer e.mu.Unlock()
 	s := Status{Mode: e.mode(), Code: e.code(), Epoch: e.epoch, Dropped: e.lastDrop, Counters: e.counters}
 	if e.plan.active {
-		s.Left = max(0, e.plan.end().Sub(e.lastTick))
+		s.Left = e.left()
+	}
+	if e.phase == following {
+		s.Pace = e.pace
 	}
 	return s
 }
@@ -205,6 +236,9 @@ func (e *Executor) Enable(now time.Time) error {
 		return errors.New("control: there is no time yet; with use_sim_time set, /clock has to come first")
 	case e.phase == following, e.phase != silent && !e.cause.Latched():
 		return nil
+	case e.driverFault(now) >= 0:
+		a := e.driverFault(now)
+		return fmt.Errorf("control: arm %q: its driver reports %s", e.cfg.Layout[a].Name, e.drivers[a].describe(now, e.cfg.DriverTimeout))
 	case e.phase == braking, e.phase == resting && !e.arrived():
 		return fmt.Errorf("control: the arms are still coming to rest (%v); enable again in a second", e.cause)
 	}
@@ -226,7 +260,7 @@ func (e *Executor) Enable(now time.Time) error {
 	e.watchFollowing(now)
 	if e.phase == silent {
 		// The clock may have gone back while nobody ticked.
-		e.consumed.clear()
+		e.progress.clear()
 	}
 	if e.phase == silent || !e.agrees(now) {
 		e.startFromMeasured()
@@ -236,6 +270,7 @@ func (e *Executor) Enable(now time.Time) error {
 	clear(e.deviating)
 	clear(e.beyond)
 	clear(e.clamped)
+	e.forgetStill()
 	e.release, e.freeze, e.lastTick = false, false, now
 	e.phase, e.cause = resting, Waiting
 	e.newEpoch()
@@ -255,7 +290,7 @@ func (e *Executor) startFromMeasured() {
 			e.joints[j].Gripper && p < l.Lower {
 			p = l.clamp(p)
 		}
-		e.position[j], e.velocity[j] = p, 0
+		e.position[j], e.velocity[j], e.accel[j] = p, 0, 0
 	}
 	e.first = true
 }
@@ -275,7 +310,7 @@ func (e *Executor) Disable(now time.Time) {
 func (e *Executor) Estop(now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	onTheWay := e.phase == resting && !e.arrived()
+	onTheWay := e.phase == resting && !e.arrived() || e.phase == homing
 	e.stop(now, Event{Code: Estop})
 	if onTheWay {
 		e.phase, e.freeze = braking, true
@@ -327,21 +362,27 @@ func (e *Executor) Tick(now time.Time) (Command, bool) {
 	if elapsed > e.gap {
 		e.tell(Event{Time: now, Code: TickGap, Value: elapsed.Seconds(), Limit: e.gap.Seconds()})
 		clear(e.velocity)
+		clear(e.accel)
+		e.restart()
 	}
 	dt := min(elapsed, e.period).Seconds()
+
+	e.scale += min(max(e.live.SpeedScale-e.scale, -2*dt), 2*dt)
 
 	e.watch(now)
 	if e.first {
 		return e.begin(now)
 	}
-	if e.phase == following {
-		e.follow(now, dt)
-	}
 	switch e.phase {
-	case braking:
-		e.brake(now, dt)
+	case following:
+		e.follow(now, dt)
 	case resting:
 		e.rest(dt)
+	case homing:
+		e.goHome(now, dt)
+	}
+	if e.phase == braking { // or has just begun to
+		e.brake(now, dt)
 	}
 	return e.emit(now)
 }
@@ -374,104 +415,13 @@ func (e *Executor) emit(now time.Time) (Command, bool) {
 			return Command{}, false
 		}
 	}
-	c := Command{Stamp: now, Positions: e.position, Velocities: e.velocity, Mode: e.mode(), Code: e.code(), First: e.first}
+	c := Command{Stamp: now, Positions: e.position, Velocities: e.velocity, Mode: e.mode(), Code: e.code(), First: e.first, Dry: e.cfg.DryRun}
 	e.first = false
+	if c.Dry {
+		e.counters.ByCode[DryRun]++
+	}
 	e.counters.Commands++
 	return c, true
-}
-
-// follow moves along the plan: it tracks the planned velocity and closes what
-// is missing to the planned position as fast as the limits allow.
-func (e *Executor) follow(now time.Time, dt float64) {
-	if now.After(e.plan.end()) {
-		e.halt(now, Event{Code: ChunkEnded, Value: float64(e.plan.rows) * e.plan.period})
-		return
-	}
-	e.plan.at(now, e.ref)
-	e.plan.at(now.Add(-seconds(dt)), e.refWas)
-	if !e.clampTargets(now) {
-		return
-	}
-	for j := range e.want {
-		l := &e.joints[j].Limits
-		rate := (e.ref[j] - e.refWas[j]) / dt
-		e.want[j] = rate + approach(e.refWas[j]-e.position[j], l.Acceleration, dt)
-	}
-	e.slowTogether()
-	copy(e.ref, e.position)
-	copy(e.refWas, e.velocity)
-	e.move(dt)
-	if outside := e.leavesWorkspace(e.ref, e.position); outside != 0 {
-		copy(e.position, e.ref)
-		copy(e.velocity, e.refWas)
-		e.stop(now, Event{Code: OutsideWorkspace, Value: outside})
-	}
-}
-
-// slowTogether scales the wanted velocities of an arm's joints, grippers apart,
-// so that the fastest keeps its limit and the others keep their ratio to it.
-func (e *Executor) slowTogether() {
-	period := e.period.Seconds()
-	for _, s := range e.arms {
-		scale := 1.0
-		for j := s.lo; j < s.hi; j++ {
-			l := &e.joints[j].Limits
-			fastest := math.Min(l.Velocity, l.Step/period)
-			v := math.Abs(e.want[j])
-			if e.joints[j].Gripper || v <= fastest*(1+1e-9) {
-				continue
-			}
-			scale = math.Min(scale, fastest/v)
-			if l.Velocity <= l.Step/period {
-				e.counters.ByCode[LimitedVelocity]++
-			} else {
-				e.counters.ByCode[LimitedStep]++
-			}
-		}
-		if scale == 1 {
-			continue
-		}
-		for j := s.lo; j < s.hi; j++ {
-			if !e.joints[j].Gripper {
-				e.want[j] *= scale
-			}
-		}
-	}
-}
-
-// move takes one step at the wanted velocities, as far as the limits allow.
-func (e *Executor) move(dt float64) {
-	for j := range e.want {
-		b := e.joints[j].Limits.bound(e.position[j], e.velocity[j], e.want[j], dt, e.period.Seconds())
-		if b.speedHit {
-			e.counters.ByCode[LimitedVelocity]++
-		}
-		if b.stepHit {
-			e.counters.ByCode[LimitedStep]++
-		}
-		if b.changeHit {
-			e.counters.ByCode[LimitedAcceleration]++
-		}
-		e.velocity[j] = b.velocity
-		e.position[j] = e.joints[j].Limits.advance(e.position[j], b.velocity, dt)
-	}
-}
-
-// brake takes one step of deceleration and, once every joint stands, latches
-// the hold pose.
-func (e *Executor) brake(now time.Time, dt float64) {
-	for j := range e.velocity {
-		l := &e.joints[j].Limits
-		a := l.Acceleration
-		if e.cause == Estop || e.cause == ShuttingDown {
-			a = l.Deceleration
-		}
-		e.velocity[j] = brake(e.velocity[j], a, dt)
-		e.position[j] = l.advance(e.position[j], e.velocity[j], dt)
-	}
-	if floats.Norm(e.velocity, math.Inf(1)) == 0 && e.latchHold(now) {
-		e.phase, e.settle = resting, settleCommands
-	}
 }
 
 // latchHold sets the hold pose from the last command, or from the measurement
@@ -508,30 +458,6 @@ func (e *Executor) clampHold() {
 	}
 }
 
-// rest goes to the hold pose, within limits, and stays there.
-func (e *Executor) rest(dt float64) {
-	if e.arrived() {
-		return
-	}
-	for j := range e.want {
-		gap := e.hold[j] - e.position[j]
-		e.want[j] = approach(gap, e.joints[j].Limits.Acceleration, dt)
-	}
-	e.slowTogether()
-	e.move(dt)
-	for j := range e.position {
-		// A rest of rounding size is not worth another command.
-		if math.Abs(e.hold[j]-e.position[j]) < 1e-12 {
-			e.position[j] = e.hold[j]
-		}
-	}
-}
-
-// arrived reports whether the arms stand at the hold pose.
-func (e *Executor) arrived() bool {
-	return floats.Equal(e.position, e.hold) && floats.Norm(e.velocity, math.Inf(1)) == 0
-}
-
 // mode derives the Mode.
 func (e *Executor) mode() Mode {
 	switch {
@@ -539,6 +465,8 @@ func (e *Executor) mode() Mode {
 		return Moving
 	case e.phase == braking:
 		return Stopping
+	case e.phase == homing:
+		return GoingHome
 	case e.cause == Estop:
 		return Estopped
 	case e.phase == silent:

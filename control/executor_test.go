@@ -124,10 +124,10 @@ func TestAChunkIsFollowedByItsClock(t *testing.T) {
 	r.give(c, OK)
 	r.run(500 * time.Millisecond)
 	want := home[0] + 0.01*10 // row 9 is due after 10 periods
-	if got := r.c.Positions[0]; math.Abs(got-want) > 1e-6 {
+	if got := r.c.Positions[0]; math.Abs(got-want) > 1e-4 {
 		t.Fatalf("joint1 at %v, planned %v", got, want)
 	}
-	if s := r.e.Status(); s.Mode != Moving || s.Code != OK || s.Left != 500*time.Millisecond {
+	if s := r.e.Status(); s.Mode != Moving || s.Code != OK || (s.Left-500*time.Millisecond).Abs() > time.Microsecond || s.Pace != 1 {
 		t.Fatalf("status %+v", s)
 	}
 }
@@ -158,10 +158,10 @@ func TestSilenceDeceleratesWithinOnePeriodThenHolds(t *testing.T) {
 			if r.c.Mode != Moving {
 				t.Fatalf("%v by %v before its time", r.c.Mode, r.c.Code)
 			}
-			fast := r.speed()
+			velocity, accel := r.moving()
 			r.tick(r.e.Period())
-			if r.c.Mode != Stopping || r.c.Code != c.code || r.speed() >= fast {
-				t.Fatalf("%v by %v at speed %v after %v", r.c.Mode, r.c.Code, r.speed(), fast)
+			if r.c.Mode != Stopping || r.c.Code != c.code || !r.brakes(velocity, accel) {
+				t.Fatalf("%v by %v, accelerating at %v after %v", r.c.Mode, r.c.Code, r.e.accel, accel)
 			}
 			r.run(time.Second)
 			hold := r.pose()
@@ -212,10 +212,10 @@ func TestNothingFollowsAChunkThatIsNotFinite(t *testing.T) {
 		c := r.chunk(8, 20, 0.02)
 		c.Values[3*14+9] = bad
 		r.give(c, NonFinite)
-		fast := r.speed()
+		velocity, accel := r.moving()
 		r.tick(r.e.Period())
-		if r.c.Code != NonFinite || r.speed() >= fast {
-			t.Fatalf("%v at %v after %v", r.c.Code, r.speed(), fast)
+		if r.c.Code != NonFinite || !r.brakes(velocity, accel) {
+			t.Fatalf("%v, accelerating at %v after %v", r.c.Code, r.e.accel, accel)
 		}
 		r.give(r.chunk(8, 20, 0.02), DroppedNotEnabled)
 		r.run(time.Second)
@@ -237,6 +237,7 @@ func TestEstopWinsOnTheNextTick(t *testing.T) {
 			r.run(200 * time.Millisecond)
 		}
 		fast := r.speed()
+		velocity, accel := r.moving()
 		if estop {
 			r.e.Estop(r.now)
 			r.give(r.chunk(16, 20, 0.05), DroppedNotEnabled)
@@ -247,7 +248,7 @@ func TestEstopWinsOnTheNextTick(t *testing.T) {
 			t.Fatal("enabled while the arms move")
 		}
 		r.tick(r.e.Period())
-		if r.c.Mode != Stopping || r.speed() >= fast {
+		if r.c.Mode != Stopping || estop && r.speed() >= fast || !r.brakes(velocity, accel) {
 			t.Fatalf("%v at speed %v after %v", r.c.Mode, r.speed(), fast)
 		}
 		for ; r.speed() > 0; ticks++ {
@@ -467,7 +468,7 @@ func TestATargetJustBeyondALimitIsClampedAndDoesNotFreezeTheArm(t *testing.T) {
 		r.give(c, OK)
 		r.run(100 * time.Millisecond)
 	}
-	if r.c.Mode != Moving || r.c.Positions[1] != 0 || r.count(ClampedPosition) == 0 {
+	if r.c.Mode != Moving || r.c.Positions[1] > 1e-9 || r.count(ClampedPosition) == 0 {
 		t.Fatalf("%v by %v at %v, %d clamped", r.c.Mode, r.c.Code, r.c.Positions[1], r.count(ClampedPosition))
 	}
 	if got := r.c.Positions[0] - home[0]; got < 0.2 {
@@ -512,28 +513,36 @@ func TestATargetFarBeyondALimitStops(t *testing.T) {
 	}
 }
 
-func TestJointsOfAnArmAreSlowedTogether(t *testing.T) {
+// A path that is too fast for one joint is gone through more slowly by all: its
+// shape stays, where clipping would let the others run ahead.
+func TestAPathTooFastIsSlowedForBothArmsAndKeepsItsShape(t *testing.T) {
 	r := newRig(t, nil)
-	copy(r.e.want, []float64{2, -0.5, 0, 1, 0.25, 0, 0.3, 0.5, 0, 0, 0, 0, 0, 0})
-	r.e.slowTogether()
-	// The gripper is limited by itself, and the other arm goes on.
-	want := []float64{1, -0.25, 0, 0.5, 0.125, 0, 0.3, 0.5, 0, 0, 0, 0, 0, 0}
-	if !slices.Equal(r.e.want, want) || r.count(LimitedVelocity) != 1 {
-		t.Fatalf("%v, %d counted", r.e.want, r.count(LimitedVelocity))
-	}
-
 	r.enable()
-	c := r.chunk(40, 20, 0)
-	for k := range 40 {
-		c.Values[k*14+0] += 0.1 * float64(k+1)   // 2 rad/s
-		c.Values[k*14+3] += 0.025 * float64(k+1) // 0.5 rad/s
+	r.tick(r.e.Period())
+	start := r.pose()
+	c := r.chunk(60, 20, 0)
+	for k := range 60 {
+		c.Values[k*14+0] += 0.15 * float64(min(k+1, 12)) / 2   // 1.5 rad/s for 0.6 s
+		c.Values[k*14+3] -= 0.05 * float64(min(k+1, 12)) / 2   // a third of it
+		c.Values[k*14+12] += 0.075 * float64(min(k+1, 12)) / 2 // the right arm, half of it
 	}
 	r.give(c, OK)
-	for r.c.Velocities == nil || r.c.Velocities[0] < 1-1e-9 {
+	worst, fastest := 0.0, 0.0
+	for range 75 {
 		r.tick(r.e.Period())
+		way := r.c.Positions[0] - start[0]
+		worst = max(worst, math.Abs(r.c.Positions[3]-start[3]+way/3), math.Abs(r.c.Positions[12]-start[12]-way/2))
+		fastest = max(fastest, r.c.Velocities[0])
 	}
-	if v := r.c.Velocities[3]; v > 0.4 {
-		t.Fatalf("joint4 goes on at %v while joint1 is slowed to half", v)
+	if worst > 1e-9 || fastest < 0.9 {
+		t.Errorf("joints leave the line by %v; the fastest reaches %v", worst, fastest)
+	}
+	if r.count(LimitedVelocity) == 0 {
+		t.Error("not counted")
+	}
+	r.run(500 * time.Millisecond)
+	if got := r.c.Positions[0] - start[0]; math.Abs(got-0.9) > 1e-3 {
+		t.Errorf("joint1 moved %v of 0.9", got)
 	}
 }
 

@@ -9,14 +9,18 @@ import (
 // cameras on another machine, synchronised by NTP, stay well within it.
 const maxFuture = 100 * time.Millisecond
 
-// Replace hands a new chunk over at time now. It replaces the rest of the one
-// in execution, minus the rows that were already executed since the chunk's
-// observation by the clock; time for which the arms stood and waited does not
-// count. It returns OK, or why the chunk was dropped; NonFinite also stops the
-// arms. The seam is closed within the limits, from the last commanded state.
+// Replace hands a new chunk over at time now, by the rule that Live.HandOver
+// says. It takes the place of the one in execution, minus the rows that were
+// already executed since the chunk's observation; time for which the arms stood
+// and waited does not count. It returns OK, or why the chunk was dropped;
+// NonFinite also stops the arms. The seam is closed within the limits, from the
+// last commanded state.
 func (e *Executor) Replace(t Trajectory, now time.Time) Code {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.phase == following && now.Sub(e.advanced) < e.gap {
+		e.advance(now)
+	}
 	v := e.inspect(&t, now)
 	if v.Code != OK {
 		e.drop(v, now)
@@ -24,23 +28,71 @@ func (e *Executor) Replace(t Trajectory, now time.Time) Code {
 	}
 	e.lastDrop = OK
 
-	executed := e.consumed.since(t.Stamp, now)
+	e.plan, e.old = e.old, e.plan
 	p := &e.plan
-	p.active, p.stamp, p.start = true, t.Stamp, now.Add(-executed)
-	p.period = 1 / t.Rate
+	p.active, p.stamp, p.base = true, t.Stamp, e.progress.when(t.Stamp)
+	p.period, p.rows = 1/t.Rate, len(t.Values)/e.dims
 	p.values = append(p.values[:0], t.Values...)
-	p.rows = len(t.Values) / e.dims
-	p.seamAt = now
+	p.within, p.pace, p.slow = sized(p.within, len(t.Values)), sized(p.pace, p.rows), sized(p.slow, p.rows)
+	x := p.x(e.progress.total)
+	e.tame(p)
+	e.join(p, x)
+	e.decideGrippers(p, x)
+	for i, v := range p.values {
+		p.within[i] = e.joints[i%e.dims].Limits.clamp(v)
+	}
+	p.setPace(e.joints, e.period.Seconds())
+	p.began, p.seamX = e.progress.total, min(x, 0)
 	copy(p.seam, e.position)
+	for j, v := range e.velocity {
+		p.seamed[j] = v * p.period
+	}
+
 	e.lastStamp = t.Stamp
 	e.counters.Chunks++
-	e.counters.RowsSkipped += uint64(math.Floor(executed.Seconds() * t.Rate))
+	e.counters.RowsSkipped += uint64(max(0, math.Floor(x+1+1e-9)))
+	e.behind, e.old.active = 0, false
 	if e.phase != following {
 		e.phase = following
-		e.consumed.set(true, now)
+		e.advanced = now
+		e.progress.mark(now)
+		e.startPace()
+		e.restart()
 		clear(e.beyond)
 	}
 	return OK
+}
+
+// sized returns a slice of length n, s itself where it is long enough.
+func sized[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n)
+	}
+	return s[:n]
+}
+
+// tame keeps values that are beyond all measure from overflowing in sums.
+func (e *Executor) tame(p *plan) {
+	const absurd = 1e6
+	for i, v := range p.values {
+		p.values[i] = min(max(v, -absurd), absurd)
+	}
+}
+
+// decideGrippers applies the grippers' rules, from what the old plan or else the
+// last command had decided.
+func (e *Executor) decideGrippers(p *plan, x float64) {
+	for j := range e.joints {
+		rule := &e.joints[j].Rule
+		if !rule.Binary {
+			continue
+		}
+		opening := e.position[j]
+		if e.old.active {
+			opening = e.old.value(e.old.x(e.progress.total), j, e.dims)
+		}
+		rule.decide(p.values, j, e.dims, int(math.Floor(x)), rule.isOpen(opening))
+	}
 }
 
 // drop counts a chunk that is not taken. Of several in a row for the same
@@ -69,6 +121,10 @@ func (e *Executor) inspect(t *Trajectory, now time.Time) Event {
 		return Event{Code: NonFinite, Joint: e.names[i%e.dims], Value: t.Values[i]}
 	case e.phase == silent || e.phase != following && e.cause.Latched():
 		return Event{Code: DroppedNotEnabled}
+	case e.goingHome():
+		return Event{Code: DroppedHoming}
+	case e.released(now):
+		return Event{Code: DroppedDeadman}
 	case t.Epoch != e.epoch:
 		return Event{Code: DroppedEpoch, Value: float64(t.Epoch), Limit: float64(e.epoch)}
 	case t.Stamp.Sub(now) > maxFuture:
@@ -87,7 +143,7 @@ func (e *Executor) inspect(t *Trajectory, now time.Time) Event {
 		return Event{Code: DroppedStale, Value: age(e.observed, now), Limit: e.cfg.ObservationTimeout.Seconds()}
 	}
 	length := float64(n/e.dims) / t.Rate
-	if executed := e.consumed.since(t.Stamp, now).Seconds(); executed >= length {
+	if executed := e.progress.total - e.progress.when(t.Stamp); executed >= length {
 		return Event{Code: DroppedLate, Value: executed, Limit: length}
 	}
 	return Event{Code: OK}
@@ -97,11 +153,12 @@ func (e *Executor) inspect(t *Trajectory, now time.Time) Event {
 // where they are at rest or being stopped already.
 func (e *Executor) halt(now time.Time, v Event) {
 	e.dropPlan(now)
-	if e.phase != following {
+	if e.phase != following && !e.goingHome() {
 		return
 	}
 	v.Time = now
 	e.phase, e.cause = braking, v.Code
+	e.restart()
 	e.tell(v)
 }
 
@@ -124,6 +181,7 @@ func (c Code) rank() int {
 // e-stop latches all the same.
 func (e *Executor) stop(now time.Time, v Event) bool {
 	v.Time = now
+	e.advance(now)
 	stopped := e.phase != following && e.cause.Latched()
 	switch {
 	case e.phase == silent && v.Code != Estop, stopped && v.Code.rank() <= e.cause.rank():
@@ -132,6 +190,7 @@ func (e *Executor) stop(now time.Time, v Event) bool {
 		// The hold pose stays the one that was latched.
 	default:
 		e.phase = braking
+		e.restart()
 	}
 	e.cause = v.Code
 	e.dropPlan(now)
@@ -141,8 +200,9 @@ func (e *Executor) stop(now time.Time, v Event) bool {
 
 // dropPlan ends the plan.
 func (e *Executor) dropPlan(now time.Time) {
-	e.plan.active = false
-	e.consumed.set(false, now)
+	e.advance(now)
+	e.plan.active, e.fade = false, false
+	e.progress.mark(now)
 }
 
 // newEpoch makes chunks begun before it unwelcome.
@@ -150,4 +210,5 @@ func (e *Executor) newEpoch() {
 	e.epoch++
 	e.lastStamp = time.Time{}
 	e.lastDrop = OK
+	e.kept = e.kept[:0]
 }

@@ -23,6 +23,7 @@ type Joint struct {
 	Name    string // as the driver calls it: "joint1"
 	Gripper bool   // metres of total opening instead of radians
 	Limits  Limits
+	Rule    GripperRule // of a gripper; zero follows the policy as it is
 }
 
 // Limits bound one joint; radians and seconds, or metres for a gripper.
@@ -31,6 +32,7 @@ type Limits struct {
 	Velocity     float64 // largest speed, per s
 	Acceleration float64 // largest change of speed, per s²
 	Deceleration float64 // the same in an e-stop and at shutdown; >= Acceleration
+	Jerk         float64 // largest change of acceleration, per s³; e-stop and shutdown know none
 	Step         float64 // largest change from one command to the next
 }
 
@@ -40,8 +42,9 @@ type Limits struct {
 // The default speed is a third of that: AgileX's ROS 2 client for openpi slows
 // large jumps to 0.3 rad/s, while a 0.05 rad clip at 20 Hz, which
 // pi0_CobotMagic drives this robot with, is 1.0 rad/s; the same clip is the step limit.
+// At the default jerk, 50 rad/s³, full acceleration is reached in 0.08 s.
 func RevoluteLimits(lower, upper float64) Limits {
-	return Limits{Lower: lower, Upper: upper, Velocity: 1.0, Acceleration: 4.0, Deceleration: 5.0, Step: 0.05}
+	return Limits{Lower: lower, Upper: upper, Velocity: 1.0, Acceleration: 4.0, Deceleration: 5.0, Jerk: 50, Step: 0.05}
 }
 
 // GripperLimits returns the default limits of a gripper that opens from 0 to
@@ -51,7 +54,7 @@ func RevoluteLimits(lower, upper float64) Limits {
 // 0.1 m/s closes it in 0.7 s, half of what pi0_CobotMagic's clip of 0.01 m at
 // 20 Hz allows; the URDF's 1 m/s per finger is nominal.
 func GripperLimits(widest float64) Limits {
-	return Limits{Lower: 0, Upper: widest, Velocity: 0.1, Acceleration: 0.5, Deceleration: 1.0, Step: 0.01}
+	return Limits{Lower: 0, Upper: widest, Velocity: 0.1, Acceleration: 0.5, Deceleration: 1.0, Jerk: 10, Step: 0.01}
 }
 
 // maxStopTime is how long a stop at Deceleration may take from full speed, so
@@ -66,7 +69,7 @@ func (l Limits) Validate() error {
 		positive bool
 	}{
 		{"lower", l.Lower, false}, {"upper", l.Upper, false}, {"velocity", l.Velocity, true},
-		{"acceleration", l.Acceleration, true}, {"deceleration", l.Deceleration, true}, {"step", l.Step, true},
+		{"acceleration", l.Acceleration, true}, {"deceleration", l.Deceleration, true}, {"jerk", l.Jerk, true}, {"step", l.Step, true},
 	} {
 		if math.IsNaN(f.value) || math.IsInf(f.value, 0) || f.positive && f.value <= 0 {
 			return fmt.Errorf("limit %s is %v; it must be finite%s", f.name, f.value,
@@ -121,6 +124,9 @@ func (l Layout) Validate() error {
 			}
 			joints[j.Name] = true
 			if err := j.Limits.Validate(); err != nil {
+				return fmt.Errorf("arm %q joint %q: %w", a.Name, j.Name, err)
+			}
+			if err := j.Rule.Validate(); err != nil {
 				return fmt.Errorf("arm %q joint %q: %w", a.Name, j.Name, err)
 			}
 			if j.Gripper && j.Limits.Lower < 0 {

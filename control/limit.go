@@ -2,61 +2,6 @@ package control
 
 import "math"
 
-// reach returns the largest speed at which a joint may move for dt and, after
-// that, still come to rest within distance when it brakes at a, whatever the
-// lengths of the intervals that follow: v dt + v²/(2a) = distance. It is 0 for
-// a distance that is not positive.
-func reach(distance, a, dt float64) float64 {
-	if !(distance > 0) {
-		return 0
-	}
-	return a * (math.Sqrt(dt*dt+2*distance/a) - dt)
-}
-
-// approach returns the velocity that closes the gap as fast as a allows and
-// ends at rest without overshoot; within one interval if the gap is small.
-func approach(gap, a, dt float64) float64 {
-	return math.Copysign(reach(math.Abs(gap), a, dt), gap)
-}
-
-// brake returns the velocity after braking from v at a for dt.
-func brake(v, a, dt float64) float64 {
-	return math.Copysign(math.Max(0, math.Abs(v)-a*dt), v)
-}
-
-// bounded is the result of limiting one joint for one command.
-type bounded struct {
-	velocity                     float64
-	speedHit, stepHit, changeHit bool
-}
-
-// bound limits the velocity that a joint at position p, moving at v, takes for
-// the next dt (at most period) to what its limits allow. The result differs
-// from v by at most Acceleration*dt, and leaves the joint able to brake before
-// its position limits, so that braking is always among the allowed choices. A
-// joint outside its limits may stay or move in. A want that is NaN brakes.
-func (l *Limits) bound(p, v, want, dt, period float64) bounded {
-	var b bounded
-	fastest := math.Min(l.Velocity, l.Step/period)
-	if math.Abs(want) > fastest*(1+1e-9) {
-		b.speedHit = l.Velocity <= l.Step/period
-		b.stepHit = !b.speedHit
-	}
-	change := l.Acceleration * dt
-	lo := math.Max(-fastest, -reach(p-l.Lower, l.Acceleration, dt))
-	hi := math.Min(fastest, reach(l.Upper-p, l.Acceleration, dt))
-	b.changeHit = math.Min(math.Max(want, lo), hi) > v+change*(1+1e-9) ||
-		math.Min(math.Max(want, lo), hi) < v-change*(1+1e-9)
-	lo, hi = math.Max(lo, v-change), math.Min(hi, v+change)
-	switch {
-	case !(lo <= hi) || math.IsNaN(want): // empty only by rounding
-		b.velocity = brake(v, l.Acceleration, dt)
-	default:
-		b.velocity = math.Min(math.Max(want, lo), hi)
-	}
-	return b
-}
-
 // clamp returns p within the position limits.
 func (l *Limits) clamp(p float64) float64 { return math.Min(math.Max(p, l.Lower), l.Upper) }
 
@@ -64,12 +9,35 @@ func (l *Limits) clamp(p float64) float64 { return math.Min(math.Max(p, l.Lower)
 // Upper, else 0.
 func (l *Limits) excess(p float64) float64 { return p - l.clamp(p) }
 
-// advance returns p moved by v for dt. Rounding does not carry a joint that is
-// inside beyond a limit.
-func (l *Limits) advance(p, v, dt float64) float64 {
-	next := p + v*dt
+// fastest returns the largest speed that keeps the velocity limit and, at one
+// command a period (s), the step limit.
+func (l *Limits) fastest(period float64) float64 { return math.Min(l.Velocity, l.Step/period) }
+
+// brakeable reports whether a joint that is at p now may be in state next dt
+// later, at its next command: from there the fastest stop stays within the position
+// limits and the given speed. Stopping is then always among the allowed
+// choices, whatever happens. A joint outside its limits may stay or move in, but
+// not turn around there.
+func (l *Limits) brakeable(p float64, next motion, fastest, dt float64) bool {
+	const rounding = 1e-12
+	b := brakeFrom(next, l.Acceleration, l.Jerk)
+	lo, hi, speed := b.extent()
+	speed = math.Max(speed, math.Abs(next.p-p)/dt)
+	if speed > fastest*(1+rounding) || math.Abs(next.a) > l.Acceleration*(1+rounding) {
+		return false
+	}
+	end := b.at(b.duration()).p
+	above := next.p <= math.Max(l.Upper, p)+rounding && hi <= math.Max(l.Upper, next.p)+rounding &&
+		(next.p <= l.Upper || end <= math.Max(l.Upper, lo)+rounding)
+	below := next.p >= math.Min(l.Lower, p)-rounding && lo >= math.Min(l.Lower, next.p)-rounding &&
+		(next.p >= l.Lower || end >= math.Min(l.Lower, hi)-rounding)
+	return above && below
+}
+
+// settle takes away what rounding carried a joint beyond a limit.
+func (l *Limits) settle(p, next float64) float64 {
 	if p >= l.Lower && p <= l.Upper {
-		next = l.clamp(next)
+		return l.clamp(next)
 	}
 	return next
 }

@@ -14,17 +14,15 @@ type rig struct {
 	cfg Config
 	now time.Time
 
-	measured     []float64
-	lag          float64 // share of the gap to the command that is left after a period
-	feedback     bool    // the arms report
-	cameras      bool    // observations come in
-	stuck        []bool  // joints that do not move
-	last         []float64
-	lastVelocity []float64
-	lastAt       time.Time
-	commands     int
-	sent         bool // the last tick gave a command
-	c            Command
+	measured []float64
+	lag      float64  // share of the gap to the command that is left after a period
+	feedback bool     // the arms report
+	cameras  bool     // observations come in
+	stuck    []bool   // joints that do not move
+	history  []sample // the newest four commands, in the time of motion
+	commands int
+	sent     bool // the last tick gave a command
+	c        Command
 }
 
 // epoch0 is when simulated time begins.
@@ -122,9 +120,36 @@ func (r *rig) run(d time.Duration) {
 	}
 }
 
+// sample is a command in the time of motion: what the arms were given to move.
+type sample struct {
+	at        float64
+	wall      time.Time
+	positions []float64
+	hard      bool // of an e-stop or shutdown, which know no jerk limit
+}
+
+// divided returns n! times the divided difference of the newest n+1 commands: a
+// value that the n-th derivative of the motion takes in between.
+func (r *rig) divided(j, n int) float64 {
+	h := r.history[len(r.history)-n-1:]
+	d := make([]float64, n+1)
+	for i := range d {
+		d[i] = h[i].positions[j]
+	}
+	factorial := 1.0
+	for k := 1; k <= n; k++ {
+		factorial *= float64(k)
+		for i := range n + 1 - k {
+			d[i] = (d[i+1] - d[i]) / (h[i+k].at - h[i].at)
+		}
+	}
+	return factorial * d[0]
+}
+
 // check holds every command against the limits: within position limits, or on
 // the way back from where it started, no faster than velocity and step allow,
-// and changing speed no faster than the acceleration (an e-stop, deceleration).
+// changing speed no faster than the acceleration (an e-stop, deceleration) and
+// the acceleration no faster than the jerk.
 func (r *rig) check(c Command) {
 	r.t.Helper()
 	const eps = 1e-9
@@ -132,10 +157,10 @@ func (r *rig) check(c Command) {
 	if len(c.Positions) != r.e.dims {
 		r.t.Fatalf("command has %d positions", len(c.Positions))
 	}
-	if c.First || r.last == nil {
-		r.last = append([]float64(nil), c.Positions...)
-		r.lastVelocity = make([]float64, len(c.Positions))
-		r.lastAt = r.now
+	now := sample{wall: r.now, positions: append([]float64(nil), c.Positions...), hard: c.Code == Estop || c.Code == ShuttingDown}
+	if c.First || len(r.history) == 0 {
+		r.history = nil
+		r.rested(now)
 		for j, p := range c.Positions {
 			// The first command is the measured pose, give or take one step.
 			l := r.e.joints[j].Limits
@@ -146,39 +171,57 @@ func (r *rig) check(c Command) {
 		}
 		return
 	}
-	dt := r.now.Sub(r.lastAt)
+	last := r.history[len(r.history)-1]
+	dt := r.now.Sub(last.wall)
 	if dt > r.e.gap {
-		clear(r.lastVelocity) // the arm stands at the last command
+		last.wall = r.now.Add(-r.e.Period())
+		r.rested(last) // the arm stands at the last command
+		last = r.history[len(r.history)-1]
 	}
 	if dt <= 0 || dt > r.e.Period() {
 		dt = r.e.Period()
 	}
+	now.at = last.at + dt.Seconds()
+	r.history = append(r.history[1:], now)
 	for j, p := range c.Positions {
 		l, name := r.e.joints[j].Limits, r.e.names[j]
-		step := p - r.last[j]
+		step := p - last.positions[j]
 		v := step / dt.Seconds()
 		switch {
 		case math.IsNaN(p) || math.IsInf(p, 0):
 			r.t.Fatalf("%s: command %v", name, p)
-		case (p < l.Lower-eps || p > l.Upper+eps) && math.Abs(l.excess(p)) > math.Abs(l.excess(r.last[j]))+eps:
-			r.t.Fatalf("%s: command %v moves out of %v..%v (from %v)", name, p, l.Lower, l.Upper, r.last[j])
+		case (p < l.Lower-eps || p > l.Upper+eps) && math.Abs(l.excess(p)) > math.Abs(l.excess(last.positions[j]))+eps:
+			r.t.Fatalf("%s: command %v moves out of %v..%v (from %v)", name, p, l.Lower, l.Upper, last.positions[j])
 		case math.Abs(step) > l.Step+eps:
 			r.t.Fatalf("%s: step %v beyond %v", name, step, l.Step)
-		case math.Abs(v) > l.Velocity+eps:
+		case math.Abs(v) > l.Velocity+1e-7:
 			r.t.Fatalf("%s: velocity %v beyond %v", name, v, l.Velocity)
-		case math.Abs(v-c.Velocities[j]) > 1e-6:
+		case math.Abs(v-c.Velocities[j]) > l.Deceleration*dt.Seconds()+1e-6:
 			r.t.Fatalf("%s: moved at %v, command says %v", name, v, c.Velocities[j])
 		}
-		a := l.Acceleration
-		if c.Code == Estop || c.Code == ShuttingDown {
-			a = l.Deceleration
+		a, soft := l.Acceleration, true
+		for _, h := range r.history {
+			if h.hard {
+				a, soft = l.Deceleration, false
+			}
 		}
-		if got := math.Abs(v-r.lastVelocity[j]) / dt.Seconds(); got > a+1e-6 {
+		if got := math.Abs(r.divided(j, 2)); got > a+1e-4 {
 			r.t.Fatalf("%s: acceleration %v beyond %v (%v, %v)", name, got, a, c.Mode, c.Code)
 		}
-		r.last[j], r.lastVelocity[j] = p, v
+		if got := math.Abs(r.divided(j, 3)); soft && got > l.Jerk*1.001+0.05 {
+			r.t.Fatalf("%s: jerk %v beyond %v (%v, %v)", name, got, l.Jerk, c.Mode, c.Code)
+		}
 	}
-	r.lastAt = r.now
+}
+
+// rested makes the history of an arm that has been resting at a command.
+func (r *rig) rested(s sample) {
+	for i := 3; i >= 0; i-- {
+		s.at = -float64(i) * r.e.Period().Seconds()
+		s.hard = false
+		r.history = append(r.history, s)
+	}
+	r.history = r.history[len(r.history)-4:]
 }
 
 // chunk makes a trajectory of rows, each the same offset further from the last
@@ -212,6 +255,25 @@ func (r *rig) speed() float64 {
 		v = math.Max(v, math.Abs(x))
 	}
 	return v
+}
+
+// brakes reports whether the last tick began to take speed away, given the
+// speeds and accelerations before it: no joint that was not braking already may
+// have accelerated more. Its speed may grow a little all the same, since the jerk
+// is limited.
+func (r *rig) brakes(velocity, accel []float64) bool {
+	for j := range velocity {
+		along := math.Copysign(1, velocity[j])
+		if was, is := along*accel[j], along*r.e.accel[j]; was >= 0 && velocity[j] != 0 && is > was+1e-9 {
+			return false
+		}
+	}
+	return true
+}
+
+// moving copies the commanded velocities and accelerations.
+func (r *rig) moving() (velocity, accel []float64) {
+	return append([]float64(nil), r.e.velocity...), append([]float64(nil), r.e.accel...)
 }
 
 // pose copies the last commanded positions.

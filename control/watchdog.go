@@ -91,9 +91,21 @@ func (e *Executor) watch(now time.Time) {
 			return
 		}
 	}
+	if a := e.driverFault(now); a >= 0 {
+		e.stop(now, e.drivers[a].event(e.cfg.Layout[a].Name, now, e.cfg.DriverTimeout))
+		return
+	}
 	if worst >= 0 {
 		e.stop(now, Event{Code: FollowingError, Joint: e.names[worst],
 			Value: e.position[worst] - e.measured[worst], Limit: e.cfg.FollowingTolerance})
+		return
+	}
+	if a, moved := e.watchStill(now); a >= 0 {
+		e.stop(now, Event{Code: NotMoving, Joint: e.cfg.Layout[a].Name, Value: moved, Limit: e.cfg.StillTolerance / 20})
+		return
+	}
+	if e.phase == homing && e.released(now) {
+		e.halt(now, e.deadmanEvent(now))
 		return
 	}
 	if e.phase != following {
@@ -101,6 +113,10 @@ func (e *Executor) watch(now time.Time) {
 	}
 	if !fresh(e.observed, now, e.cfg.ObservationTimeout) {
 		e.halt(now, Event{Code: ObservationStale, Value: age(e.observed, now), Limit: e.cfg.ObservationTimeout.Seconds()})
+		return
+	}
+	if e.released(now) {
+		e.halt(now, e.deadmanEvent(now))
 		return
 	}
 	if limit := e.cfg.MaxChunkAge; limit > 0 && now.Sub(e.plan.stamp) > limit {
@@ -113,7 +129,7 @@ func (e *Executor) watch(now time.Time) {
 func (e *Executor) watchFollowing(now time.Time) int {
 	worst := -1
 	for j := range e.position {
-		if e.joints[j].Gripper || math.Abs(e.position[j]-e.measured[j]) <= e.cfg.FollowingTolerance {
+		if e.cfg.DryRun || e.joints[j].Gripper || math.Abs(e.position[j]-e.measured[j]) <= e.cfg.FollowingTolerance {
 			e.deviating[j] = time.Time{}
 			continue
 		}
@@ -153,13 +169,13 @@ func (e *Executor) limitStop(j int) float64 {
 	return e.cfg.LimitStop
 }
 
-// clampTargets brings the plan's pose within the position limits. It reports
-// false after it had to stop the arms. What counts as beyond is measured from
-// where the joint is, if that is outside itself: it may always move back.
-func (e *Executor) clampTargets(now time.Time) bool {
-	for j, target := range e.ref {
+// checkTargets holds the rows at x against the position limits. It reports false
+// after it had to stop the arms. What counts as beyond is measured from where the
+// joint is, if that is outside itself: it may always move back.
+func (e *Executor) checkTargets(now time.Time, x float64) bool {
+	for j := range e.joints {
 		l := &e.joints[j].Limits
-		e.refWas[j] = l.clamp(e.refWas[j])
+		target := e.plan.value(x, j, e.dims)
 		excess := l.excess(target)
 		if excess == 0 {
 			e.clamped[j], e.beyond[j] = false, time.Time{}
@@ -171,7 +187,6 @@ func (e *Executor) clampTargets(now time.Time) bool {
 			e.clamped[j] = true
 			e.note(Event{Time: now, Code: ClampedPosition, Joint: e.names[j], Value: target, Limit: limit})
 		}
-		e.ref[j] = limit
 		further := math.Abs(excess)
 		if own := l.excess(e.position[j]); own*excess > 0 {
 			further -= math.Abs(own)
@@ -215,5 +230,8 @@ func (e *Executor) clockWentBack(now time.Time, step time.Duration) {
 	clear(e.beyond)
 	e.newEpoch()
 	e.halt(now, Event{Code: ClockJump, Value: step.Seconds()})
-	e.consumed.clear()
+	e.progress.clear()
+	e.advanced = now
+	e.forgetStill()
+	e.driversWentBack(now)
 }
