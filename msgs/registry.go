@@ -50,6 +50,8 @@ func New(rosType string) (Message, bool) {
 		return new(GetStateRequest), true
 	case "lifecycle_msgs/srv/GetState_Response":
 		return new(GetStateResponse), true
+	case "piper_msgs/msg/PiperStatusMsg":
+		return new(PiperStatusMsg), true
 	case "rcl_interfaces/msg/FloatingPointRange":
 		return new(FloatingPointRange), true
 	case "rcl_interfaces/msg/IntegerRange":
@@ -169,6 +171,7 @@ func Types() []string {
 		"lifecycle_msgs/srv/GetAvailableTransitions_Response",
 		"lifecycle_msgs/srv/GetState_Request",
 		"lifecycle_msgs/srv/GetState_Response",
+		"piper_msgs/msg/PiperStatusMsg",
 		"rcl_interfaces/msg/FloatingPointRange",
 		"rcl_interfaces/msg/IntegerRange",
 		"rcl_interfaces/msg/ListParametersResult",

@@ -49,11 +49,15 @@ func (m *commandMessage) init(s Settings) {
 
 // send publishes a command that passed the safety filter, one message per arm.
 func (n *Node) send(c control.Command) {
+	if c.Dry {
+		return
+	}
 	n.gaps.tick(time.Now())
 	for a := range n.act.messages {
 		m := &n.act.messages[a]
 		m.Header.Stamp = msgs.TimeOf(c.Stamp)
 		copy(m.Position, c.Positions[a*armJoints:(a+1)*armJoints])
+		m.Position[armJoints-1] = n.settings.Gripper.ToDriver(m.Position[armJoints-1])
 		raw, err := msgs.AppendMarshal(n.act.raw[a][:0], m)
 		if err != nil {
 			n.publishFailed(n.topics.targets[a], err)

@@ -322,7 +322,7 @@ func movingNode(t testing.TB, publisher ros.Publisher) (n *Node, tick func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	layout, err := limits(robot, 1, 4, 0.07)
+	layout, err := limits(robot, 1, 4, 50, 0.07, control.GripperRule{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ddvla/ddvla/control"
 	"github.com/ddvla/ddvla/msgs"
 	"github.com/ddvla/ddvla/ros"
 )
@@ -27,6 +28,7 @@ type jointState struct {
 // joints keeps the newest states of one arm.
 type joints struct {
 	arm, topic string
+	gripper    control.GripperUnits // of the driver
 
 	heard ros.Subscription // what tells of publishers that QoS keeps away
 
@@ -110,6 +112,7 @@ func (j *joints) decode(raw []byte, received time.Time) (jointState, error) {
 		seen[k] = true
 		state.positions[k] = m.Position[i]
 	}
+	state.positions[armJoints-1] = j.gripper.FromDriver(state.positions[armJoints-1])
 	return state, nil
 }
 

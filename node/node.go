@@ -70,6 +70,7 @@ type Node struct {
 	stands  bool // the clock does
 
 	gaps    intervals      // between commands
+	infill  infill         // of the policy goroutine
 	think   snapshot       // of the policy goroutine
 	thought thought        // of the policy goroutine
 	chunk   executed       // of the policy goroutine
@@ -234,6 +235,9 @@ func (n *Node) connect(m *bundle.Manifest) error {
 	if err := n.subscribeInputs(); err != nil {
 		return err
 	}
+	if err := n.watchDrivers(); err != nil {
+		return err
+	}
 	return n.serve()
 }
 
@@ -357,9 +361,10 @@ func (n *Node) setInstruction(text string) {
 	if n.observer.current() == text {
 		return
 	}
-	// In this order: the flush's new epoch drops what was begun for the old one.
+	// In this order: the new epoch drops what was begun for the old one.
 	n.observer.setInstruction(text)
-	n.flush()
+	n.executor.NewInstruction(n.ros.Now())
+	n.terminate()
 	n.log.Info("instruction", zap.String("text", text))
 	n.publishStatus()
 }
@@ -466,6 +471,9 @@ func (n *Node) Close() error {
 // SetLive changes the live settings from the next chunk on.
 func (n *Node) SetLive(live Live) error {
 	if err := n.policy.SetDecode(live.Decode); err != nil {
+		return err
+	}
+	if err := n.executor.SetLive(live.Motion); err != nil {
 		return err
 	}
 	n.mu.Lock()

@@ -91,7 +91,7 @@ func (o *observer) listen(rn ros.Node, s Settings, m *bundle.Manifest) error {
 		if err != nil {
 			return fmt.Errorf("arms.%s.state_topic: %w", arms[a], err)
 		}
-		o.joints[a] = &joints{arm: arms[a], topic: topic}
+		o.joints[a] = &joints{arm: arms[a], topic: topic, gripper: s.Gripper}
 	}
 	return nil
 }

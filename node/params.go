@@ -115,6 +115,8 @@ func Parameters(cameras []string) []param.Descriptor {
 			Meaning: "Fastest joint speed; the firmware's own maximum is 3."},
 		{Name: "limits.acceleration", Default: param.Double(revolute.Acceleration), Unit: "rad/s²", Range: param.Between(0.1, 20), ReadOnly: true,
 			Meaning: "Largest joint acceleration; the firmware's own maximum is 5."},
+		{Name: "limits.jerk", Default: param.Double(revolute.Jerk), Unit: "rad/s³", Range: param.Between(1, 1e4), ReadOnly: true,
+			Meaning: "Largest change of a joint's acceleration; an e-stop knows none."},
 		{Name: "limits.gripper_max", Default: param.Double(gripper.Upper), Unit: "m", Range: param.Between(0.01, 0.2), ReadOnly: true,
 			Meaning: "Widest gripper opening: 0.07 for the standard Piper gripper, 0.1 for the newer one."},
 		{Name: "limits.limit_tolerance", Default: param.Double(c.LimitTolerance), Unit: "rad", Range: param.Between(0.001, 1), ReadOnly: true,
@@ -136,6 +138,7 @@ func Parameters(cameras []string) []param.Descriptor {
 		{Name: "command.gripper_effort", Default: param.Double(0), Unit: "N", Range: param.Between(0, 3), ReadOnly: true,
 			Meaning: "Gripper force that the arms' drivers are told (they read it from effort[6]); 0 tells none."},
 	}
+	table = append(table, motionParameters()...)
 	for _, name := range cameras {
 		table = append(table, param.Descriptor{Name: "cameras." + name + ".topic", Default: param.String(CameraTopics()[name]), ReadOnly: true,
 			Meaning: "Topic of the camera that the model calls " + name + "; CompressedImage where it ends in /compressed, else Image."})
@@ -145,7 +148,9 @@ func Parameters(cameras []string) []param.Descriptor {
 			param.Descriptor{Name: "arms." + side + ".state_topic", Default: param.String("/puppet/joint_" + side), ReadOnly: true,
 				Meaning: "Topic of the " + side + " arm's measured joints (JointState)."},
 			param.Descriptor{Name: "arms." + side + ".command_topic", Default: param.String("/master/joint_" + side), ReadOnly: true,
-				Meaning: "Topic that the " + side + " arm's driver takes commands from (JointState)."})
+				Meaning: "Topic that the " + side + " arm's driver takes commands from (JointState)."},
+			param.Descriptor{Name: "arms." + side + ".status_topic", Default: param.String(""), ReadOnly: true,
+				Meaning: "Topic on which the " + side + " arm's driver tells its status (piper_msgs/PiperStatusMsg), such as /puppet/arm_status_" + side + ": faults and silence stop the arms; empty watches none."})
 	}
 	return table
 }
@@ -193,6 +198,7 @@ func SettingsFrom(v param.Values, m *bundle.Manifest, names *ros.Names) (Setting
 	for a, side := range arms {
 		s.States[a] = v.String("arms." + side + ".state_topic")
 		s.Targets[a] = v.String("arms." + side + ".command_topic")
+		s.Drivers[a] = v.String("arms." + side + ".status_topic")
 	}
 	var err error
 	if s.QoS, err = overrides(v, m, names); err != nil {
@@ -202,9 +208,21 @@ func SettingsFrom(v param.Values, m *bundle.Manifest, names *ros.Names) (Setting
 	if err != nil {
 		return s, err
 	}
-	layout, err := limits(robot, v.Double("limits.velocity"), v.Double("limits.acceleration"), v.Double("limits.gripper_max"))
+	rule, err := gripperFrom(v)
 	if err != nil {
 		return s, err
+	}
+	layout, err := limits(robot, v.Double("limits.velocity"), v.Double("limits.acceleration"), v.Double("limits.jerk"), v.Double("limits.gripper_max"), rule)
+	if err != nil {
+		return s, err
+	}
+	if s.Home, err = homeFrom(v); err != nil {
+		return s, err
+	}
+	s.Deadman = v.String("deadman.topic")
+	s.Gripper = control.GripperUnits{Scale: v.Double("gripper.driver_scale"), Offset: v.Double("gripper.driver_offset")}
+	if s.Gripper.Scale == 0 {
+		return s, fmt.Errorf("parameter gripper.driver_scale is 0; it is what the driver takes for a metre of opening")
 	}
 	s.Control = control.DefaultConfig(layout)
 	s.Control.CommandRate = s.CommandRate
@@ -216,8 +234,12 @@ func SettingsFrom(v param.Values, m *bundle.Manifest, names *ros.Names) (Setting
 	s.Control.ObservationTimeout = seconds(v.Double("limits.observation_timeout"))
 	s.Control.MaxObservationAge = seconds(v.Double("limits.max_observation_age"))
 	s.Control.MaxChunkAge = seconds(v.Double("max_chunk_age"))
-	s.Live, err = LiveFrom(v, m)
-	return s, err
+	s.Control.DryRun = v.Bool("dry_run")
+	if s.Live, err = LiveFrom(v, m); err != nil {
+		return s, err
+	}
+	s.Control.Live = s.Live.Motion
+	return s, nil
 }
 
 // LiveFrom reads the live settings, with the bundle's defaults where a parameter
@@ -241,6 +263,10 @@ func LiveFrom(v param.Values, m *bundle.Manifest) (Live, error) {
 			WarmStart: v.Bool("decode.warm_start"), WarmStartConfidence: v.Double("decode.warm_start_confidence"),
 			WarmStartRounds: int(v.Int("decode.warm_start_rounds")),
 		},
+	}
+	var err error
+	if l.Motion, err = motionFrom(v); err != nil {
+		return l, fmt.Errorf("parameters motion.*: %w", err)
 	}
 	if l.Decode.Preset == "" {
 		l.Decode.Preset = decode.Preset(m.Decode.Preset)

@@ -97,7 +97,7 @@ func (r *Recording) readActions(ctx context.Context) error {
 	}
 	for _, t := range r.reader.Topics() {
 		if a := slices.Index(r.targets[:], t.Name); a >= 0 && t.Type == (*msgs.JointState)(nil).ROSType() {
-			recorded[t.Name] = &joints{arm: arms[a], topic: t.Name}
+			recorded[t.Name] = &joints{arm: arms[a], topic: t.Name, gripper: r.settings.Gripper}
 		}
 	}
 	if len(recorded) == 0 {

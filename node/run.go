@@ -160,7 +160,11 @@ func fault(c control.Code) bool {
 // lost reports whether a code is a reason for dropping chunks that the operator
 // should mend. Others belong to enabling, resetting and cameras slower than rate.
 func lost(c control.Code) bool {
-	return c.Drops() && c != control.DroppedNotEnabled && c != control.DroppedEpoch && c != control.DroppedReordered
+	switch c {
+	case control.DroppedNotEnabled, control.DroppedEpoch, control.DroppedReordered, control.DroppedHoming, control.DroppedDeadman:
+		return false
+	}
+	return c.Drops()
 }
 
 // stepState is what Step needs to remember.

@@ -14,6 +14,7 @@ import (
 //
 //	~/enable   let the arms move; clears an e-stop or another stop
 //	~/disable  come to rest, hold the pose a moment, then send nothing
+//	~/home     forget the instruction, go slowly to the start pose and hold it
 //	~/estop    stop at the maximum deceleration and latch until ~/enable
 //	~/reset    throw the chunk being executed away and halt until the next one
 //
@@ -34,6 +35,9 @@ func (n *Node) serve() error {
 			n.executor.Disable(n.ros.Now())
 			n.terminate()
 			return "disabled: the arms come to rest", nil
+		}},
+		{"~/home", func() (string, error) {
+			return "homing: the instruction is forgotten, the arms go slowly to their start pose", n.home()
 		}},
 		{"~/estop", func() (string, error) {
 			n.estop()

@@ -22,6 +22,13 @@ type Settings struct {
 	Cameras map[string]string // topic by camera name
 	States  [2]string         // joint state topics, left and right
 	Targets [2]string         // joint command topics, left and right
+	Drivers [2]string         // status topics of the arms' drivers, empty where none is watched
+	Deadman string            // topic, or empty
+
+	// Home is the start pose of each arm, empty where the statistics say it.
+	Home [2][]float64
+	// Gripper is what the drivers take and tell for an opening in metres.
+	Gripper control.GripperUnits
 
 	// QoS holds what an operator chose instead of the program's own, by topic and
 	// side: "/diagnostics.publisher", "/puppet/joint_left.subscription".
@@ -73,11 +80,12 @@ type Live struct {
 	MaxSkew time.Duration // between its parts
 	Decode  decode.Params
 	Trace   bool // publish ~/decode_trace
+	Motion  control.Live
 }
 
 // limits returns the robot's layout with limits from its description: positions
 // from the joints of the two follower arms, speeds no higher than asked for.
-func limits(robot *urdf.Robot, velocity, acceleration, gripperMax float64) (control.Layout, error) {
+func limits(robot *urdf.Robot, velocity, acceleration, jerk, gripperMax float64, rule control.GripperRule) (control.Layout, error) {
 	var layout control.Layout
 	for a, prefix := range [2]string{"fl_", "fr_"} {
 		arm := control.Arm{Name: arms[a]}
@@ -91,9 +99,10 @@ func limits(robot *urdf.Robot, velocity, acceleration, gripperMax float64) (cont
 			l.Velocity = min(velocity, joint.Velocity)
 			l.Acceleration = acceleration
 			l.Deceleration = max(l.Deceleration, acceleration)
+			l.Jerk = jerk
 			arm.Joints = append(arm.Joints, control.Joint{Name: fmt.Sprintf("joint%d", j), Limits: l})
 		}
-		arm.Joints = append(arm.Joints, control.Joint{Name: "gripper", Gripper: true, Limits: control.GripperLimits(gripperMax)})
+		arm.Joints = append(arm.Joints, control.Joint{Name: "gripper", Gripper: true, Limits: control.GripperLimits(gripperMax), Rule: rule})
 		layout = append(layout, arm)
 	}
 	return layout, nil

@@ -23,6 +23,10 @@ func (n *Node) thinkOnce(ctx context.Context) error {
 	}
 	live := n.currentLive()
 	start, now := time.Now(), n.ros.Now()
+	// The next chunk may not be wanted yet (motion.hand_over sync and open_loop).
+	if n.executor.NextInference(now).After(now) {
+		return nil
+	}
 	// The epoch comes first: what begins a new one after this drops the chunk.
 	epoch := n.executor.Epoch()
 	if err := n.observer.snapshot(&n.think, now, live.MaxAge, live.MaxSkew); err != nil {
@@ -46,6 +50,7 @@ func (n *Node) thinkOnce(ctx context.Context) error {
 		n.think.Previous = n.chunk.result
 	}
 	n.chunk = executed{}
+	n.condition(&n.think.Observation, epoch, now)
 
 	inferring, cancel := context.WithCancel(ctx)
 	n.setBusy(now, cancel)
@@ -205,6 +210,12 @@ func (n *Node) thinkAtRate(ctx context.Context) error {
 		next = next.Add(time.Duration(float64(time.Second) / n.currentLive().Rate))
 		if now := time.Now(); next.Before(now) {
 			next = now // late: what was missed is not made up for
+		}
+		// Where the next chunk is wanted later, when it is: commands may slow meanwhile,
+		// so it is asked for again then.
+		now := n.ros.Now()
+		if wanted := time.Now().Add(n.executor.NextInference(now).Sub(now)); wanted.After(next) {
+			next = wanted
 		}
 		timer.Reset(time.Until(next))
 	}

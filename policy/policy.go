@@ -48,6 +48,12 @@ type Observation struct {
 	// be decoded: the rest is filled in around them. Nil gives none. Not looked at
 	// with an L1 head.
 	Known []int64
+	// Initial holds bins that the decoding begins with, in the chunk's shape, -1 where
+	// it begins masked; rounds may mask them again, sooner where InitialConfidence (0
+	// to 1, of the same shape) is low. Nil gives none. Known ones count more, and a warm
+	// start is not made beside them. Not looked at with an L1 head.
+	Initial           []int64
+	InitialConfidence []float32
 	// Previous is the chunk that the robot has been executing, for a warm start
 	// (decode.Params.WarmStart): what is left of it when this was observed is what
 	// the decoding begins with. Nil starts cold; so must a caller whose robot did
@@ -396,8 +402,13 @@ func (p *Policy) prepare(o *Observation, r *Result) (*ort.FusedInputs, decode.Pa
 			masked++
 		}
 	}
+	initial, err := p.initial(o, known)
+	if err != nil {
+		return nil, params, err
+	}
+	masked -= initial
 	var warm *warmStart
-	if params.WarmStart {
+	if params.WarmStart && o.Initial == nil {
 		if warm, r.Cold = startWarm(o, r.Prompt, m.Action, params.WarmStartConfidence, known); warm != nil {
 			r.Warm = warm.tokens
 			params = params.Warm(masked-warm.tokens, masked)
@@ -411,11 +422,31 @@ func (p *Policy) prepare(o *Observation, r *Result) (*ort.FusedInputs, decode.Pa
 		in.Centres = p.centres
 	}
 	copy(in.Known, known)
-	if warm != nil {
+	switch {
+	case o.Initial != nil:
+		copy(in.Initial, o.Initial)
+		copy(in.InitialConfidence, o.InitialConfidence)
+	case warm != nil:
 		copy(in.Initial, warm.bins)
 		copy(in.InitialConfidence, warm.confidence)
 	}
 	return in, params, nil
+}
+
+// initial checks the observation's bins to begin with and counts those that count.
+func (p *Policy) initial(o *Observation, known []int64) (count int, err error) {
+	if o.Initial == nil {
+		return 0, nil
+	}
+	if len(o.Initial) != len(known) || len(o.InitialConfidence) != len(known) {
+		return 0, fmt.Errorf("%d initial tokens and %d confidences, the chunk has %d", len(o.Initial), len(o.InitialConfidence), len(known))
+	}
+	for i, bin := range o.Initial {
+		if bin >= 0 && known[i] < 0 {
+			count++
+		}
+	}
+	return count, nil
 }
 
 // known are the observation's given bins, all -1 where it has none.

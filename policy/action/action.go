@@ -193,6 +193,17 @@ func (c *Codec) Normalised(values, dst []float64) ([]float64, error) {
 	return dst, nil
 }
 
+// ProprioMiddle returns, for each entry of the robot state, the middle between the
+// bounds that the model's states are normalised by, in robot units: a pose amid those
+// of the training data. It is empty where the model takes no state.
+func (c *Codec) ProprioMiddle() []float64 {
+	middle := make([]float64, len(c.proprioNames))
+	for i := range middle {
+		middle[i] = c.proprio.robot(i, 0)
+	}
+	return middle
+}
+
 // NormaliseProprio appends to dst the robot state in the manifest's order,
 // scaled to [-1, 1] and clipped to it.
 func (c *Codec) NormaliseProprio(state []float64, dst []float32) ([]float32, error) {
