@@ -45,9 +45,9 @@ test-ros: ## test the rclgo back end against the ROS 2 that is sourced, and with
 	@test -n "$$AMENT_PREFIX_PATH" || { echo "make test-ros: source ROS 2 first, such as . /opt/ros/humble/setup.bash"; exit 2; }
 	$(GO_TEST) -tags rclgo ./ros/rclgo
 
-colcon: ## build the ROS package as a workspace does and check what is installed (rclgo where ROS 2 is sourced, else Cyclone)
+colcon: $(if $(AMENT_PREFIX_PATH),bundle) ## build the ROS package as a workspace does and check it (rclgo, launched, where ROS 2 is sourced; else Cyclone)
 	@tools/setup colcon
-	@tools/colcon
+	@BUNDLE=$(BUNDLE) tools/colcon
 
 race: setup-test bundle ## run all tests under the race detector
 	$(GO_TEST) -race ./...

@@ -89,7 +89,7 @@ def node(context):
 
 
 def ended(event, context):
-    """Ends the launch with a process, unless it is ending: a second SIGINT would cut the node's own end short."""
+    """Ends the launch with a process, unless it is ending already, which all have been told."""
     return None if context.is_shutdown else Shutdown(reason=f"{event.process_name} has ended")
 
 

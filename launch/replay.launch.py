@@ -33,6 +33,16 @@ ARGUMENTS = [
 ]
 
 
+def parameters(tree, path=""):
+    """All parameters of a params file, of whichever nodes, as pairs of dotted name and value."""
+    for key, value in (tree or {}).items():
+        name = "" if key == "ros__parameters" else path + str(key)
+        if isinstance(value, dict):
+            yield from parameters(value, name + "." if name else "")
+        else:
+            yield name, value
+
+
 def player(context):
     """What cobot_magic.launch.py is told, and with player ros2 the process that plays."""
     given = context.launch_configurations
@@ -46,9 +56,10 @@ def player(context):
         return [SetLaunchConfiguration("command", shlex.join(command)), SetLaunchConfiguration("backend", "")]
     # Neither the recorded commands nor the node's may reach a driver that happens to run, and what a node said
     # when it was recorded must not be taken for what this one says.
-    profile = HERE.parent / "params" / (given.get("profile", "aloha") + ".yaml")
-    parameters = yaml.safe_load(profile.read_text())["/**"]["ros__parameters"]
-    commands = [parameters[f"arms.{side}.command_topic"] for side in ("left", "right")]
+    files = [HERE.parent / "params" / (given.get("profile", "aloha") + ".yaml")]
+    if given.get("params_file"):
+        files.append(Path(given["params_file"]))
+    commands = sorted({topic for f in files for name, topic in parameters(yaml.safe_load(f.read_text())) if name.endswith(".command_topic")})
     node = "/".join(["", *given.get("namespace", "").strip("/").split(), "ddvla"])
     recorded = [*commands, "/diagnostics", "/rosout", node + "/action_chunk", node + "/decode_trace"]
     play = ["ros2", "bag", "play", given["bag"], "--clock", "100", "--rate", given["rate"], "--delay", given["delay"]]
@@ -66,7 +77,7 @@ def player(context):
 
 
 def ended(event, context):
-    """Ends the launch with a process, unless it is ending: a second SIGINT would cut the node's own end short."""
+    """Ends the launch with a process, unless it is ending already, which all have been told."""
     return None if context.is_shutdown else Shutdown(reason=f"{event.process_name} has ended")
 
 
