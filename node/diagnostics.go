@@ -219,7 +219,7 @@ func (n *Node) safetyStatus(now time.Time) msgs.DiagnosticStatus {
 	s, active := n.status("safety")
 	e := n.executor.Status()
 	n.mu.Lock()
-	waiting := n.waiting
+	waiting, drivers := n.waiting, n.drivers
 	n.mu.Unlock()
 	if active && e.Mode == control.Disabled {
 		s.Message = disabled
@@ -245,6 +245,11 @@ func (n *Node) safetyStatus(now time.Time) msgs.DiagnosticStatus {
 	}
 	value(&s, "mode", "%s", e.Mode)
 	value(&s, "code", "%s", e.Code)
+	for a, says := range drivers {
+		if says != "" {
+			value(&s, arms[a]+".driver", "%s", says)
+		}
+	}
 	for code := control.Code(0); int(code) < control.Codes(); code++ {
 		if c := e.Counters.ByCode[code]; c > 0 {
 			value(&s, "count."+code.String(), "%s", strconv.FormatUint(c, 10))

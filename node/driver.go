@@ -40,7 +40,8 @@ func armFault(m *msgs.PiperStatusMsg) (text string, ok bool) {
 }
 
 // watchDrivers subscribes the status of the arms' drivers and the deadman, where
-// the operator named their topics.
+// the operator named their topics. ROS may not know the type of a status: the arms
+// are watched without it then, and that is told.
 func (n *Node) watchDrivers() error {
 	for a, topic := range n.settings.Drivers {
 		if topic == "" {
@@ -48,7 +49,9 @@ func (n *Node) watchDrivers() error {
 		}
 		var m msgs.PiperStatusMsg
 		if _, err := n.subscribe(topic, m.ROSType(), ros.SensorDataQoS(), func(raw []byte, _ time.Time) { n.onDriver(a, raw, &m) }); err != nil {
-			return fmt.Errorf("arms.%s.status_topic: %w; without piper_msgs leave it empty", arms[a], err)
+			n.drivers[a] = "not watched: " + err.Error()
+			n.log.Warn("the driver's status is not watched; source the workspace that has piper_msgs, or leave the topic empty",
+				zap.String("parameter", "arms."+arms[a]+".status_topic"), zap.Error(err))
 		}
 	}
 	if n.settings.Deadman == "" {
@@ -79,4 +82,7 @@ func (n *Node) onDriver(arm int, raw []byte, m *msgs.PiperStatusMsg) {
 	if err := n.executor.DriverStatus(arm, ok, code, text, now); err != nil {
 		n.log.Error("driver status refused", zap.Error(err))
 	}
+	n.mu.Lock()
+	n.drivers[arm] = text
+	n.mu.Unlock()
 }

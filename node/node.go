@@ -63,6 +63,7 @@ type Node struct {
 	busy    time.Time // since when an inference is running, zero when none is
 	cancel  func()    // ends it, nil when none is
 	told    told      // of reason
+	drivers [2]string // what the arms' drivers say of themselves, empty if nothing
 	unsent  unsent
 	started bool   // start_enabled has done its part
 	waiting string // why it has not yet

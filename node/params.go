@@ -149,8 +149,8 @@ func Parameters(cameras []string) []param.Descriptor {
 				Meaning: "Topic of the " + side + " arm's measured joints (JointState)."},
 			param.Descriptor{Name: "arms." + side + ".command_topic", Default: param.String("/master/joint_" + side), ReadOnly: true,
 				Meaning: "Topic that the " + side + " arm's driver takes commands from (JointState)."},
-			param.Descriptor{Name: "arms." + side + ".status_topic", Default: param.String(""), ReadOnly: true,
-				Meaning: "Topic on which the " + side + " arm's driver tells its status (piper_msgs/PiperStatusMsg), such as /puppet/arm_status_" + side + ": faults and silence stop the arms; empty watches none."})
+			param.Descriptor{Name: "arms." + side + ".status_topic", Default: param.String("/puppet/arm_status_" + side), ReadOnly: true,
+				Meaning: "Topic on which the " + side + " arm's driver tells its status (piper_msgs/PiperStatusMsg). Once it has told one, faults and silence stop the arms; empty watches none."})
 	}
 	return table
 }
