@@ -8,10 +8,11 @@ RATE       ?= 20
 DEMO_FLAGS ?=
 GO_TEST    ?= go test
 SOURCES    := $(shell git ls-files --cached --others --exclude-standard '*.go' '*.c' '*.cc' '*.h' '*.urdf' go.mod go.sum 2>/dev/null)
-VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# package.xml's, and the commit behind it where there is one.
+VERSION    := $(shell sed -n 's:.*<version>\(.*\)</version>.*:\1:p' package.xml)$(shell git describe --match '' --always --dirty 2>/dev/null | sed 's:^:+:;s:-:.:')
 export DDVLA_ORT_LIBRARY ?= $(CURDIR)/.deps/onnxruntime/libonnxruntime.so.1
 
-.PHONY: help setup setup-test build bundle demo test test-ros race vet lint fuzz scale bench tables clean
+.PHONY: help setup setup-test build bundle demo test test-ros colcon race vet lint fuzz scale bench tables clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +45,10 @@ test-ros: setup ## test against the ROS 2 Humble that is sourced: the rclgo back
 	@test -n "$$AMENT_PREFIX_PATH" || { echo "make test-ros: source ROS 2 first, such as . /opt/ros/humble/setup.bash"; exit 2; }
 	$(GO_TEST) -count 1 -tags rclgo ./ros/rclgo
 	$(GO_TEST) -count 1 -timeout 40m ./internal/ros2cli -args -ros2
+
+colcon: ## build the ROS package as a workspace does and check what is installed (rclgo where ROS 2 is sourced, else Cyclone)
+	@tools/setup colcon
+	@tools/colcon
 
 race: setup-test bundle ## run all tests under the race detector
 	$(GO_TEST) -race ./...

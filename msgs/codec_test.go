@@ -15,7 +15,7 @@ import (
 )
 
 func TestEveryTypeSurvivesEncodingAndDecoding(t *testing.T) {
-	for _, rosType := range rosTypes() {
+	for _, rosType := range Types() {
 		gen := random(rosType, unicodeText())
 		reused, _ := New(rosType)
 		rapid.Check(t, func(t *rapid.T) {
@@ -99,7 +99,7 @@ func TestLeastSizesAreExact(t *testing.T) {
 			t.Errorf("%s takes %d bytes, its sequences are checked with %d", rosType, got, want)
 		}
 	}
-	for _, rosType := range rosTypes() {
+	for _, rosType := range Types() {
 		m, _ := New(rosType)
 		v := reflect.ValueOf(m).Elem()
 		for i := range v.NumField() {
@@ -303,7 +303,7 @@ func BenchmarkAppendMarshal(b *testing.B) {
 // Whatever bytes come, no type panics, and what decodes is a message: it encodes
 // and decodes to itself.
 func FuzzUnmarshal(f *testing.F) {
-	names := rosTypes()
+	names := Types()
 	index := map[string]int{}
 	for i, name := range names {
 		index[name] = i

@@ -25,7 +25,7 @@ func TestForeignReaderAndWriterAgree(t *testing.T) {
 	var cdrs [][]byte
 	var in bytes.Buffer
 	out := json.NewEncoder(&in)
-	for _, rosType := range rosTypes() {
+	for _, rosType := range Types() {
 		definition, ok := Definition(rosType)
 		if !ok {
 			t.Fatalf("no definition of %s", rosType)

@@ -2,6 +2,7 @@ package msgs
 
 import (
 	"math"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -10,83 +11,17 @@ import (
 	"pgregory.net/rapid"
 )
 
-// rosTypes lists all types that New knows, sorted.
-func rosTypes() []string {
-	return []string{
-		"builtin_interfaces/msg/Duration",
-		"builtin_interfaces/msg/Time",
-		"diagnostic_msgs/msg/DiagnosticArray",
-		"diagnostic_msgs/msg/DiagnosticStatus",
-		"diagnostic_msgs/msg/KeyValue",
-		"geometry_msgs/msg/Point",
-		"geometry_msgs/msg/Pose",
-		"geometry_msgs/msg/PoseStamped",
-		"geometry_msgs/msg/Quaternion",
-		"geometry_msgs/msg/Twist",
-		"geometry_msgs/msg/Vector3",
-		"lifecycle_msgs/msg/State",
-		"lifecycle_msgs/msg/Transition",
-		"lifecycle_msgs/msg/TransitionDescription",
-		"lifecycle_msgs/msg/TransitionEvent",
-		"lifecycle_msgs/srv/ChangeState_Request",
-		"lifecycle_msgs/srv/ChangeState_Response",
-		"lifecycle_msgs/srv/GetAvailableStates_Request",
-		"lifecycle_msgs/srv/GetAvailableStates_Response",
-		"lifecycle_msgs/srv/GetAvailableTransitions_Request",
-		"lifecycle_msgs/srv/GetAvailableTransitions_Response",
-		"lifecycle_msgs/srv/GetState_Request",
-		"lifecycle_msgs/srv/GetState_Response",
-		"rcl_interfaces/msg/FloatingPointRange",
-		"rcl_interfaces/msg/IntegerRange",
-		"rcl_interfaces/msg/ListParametersResult",
-		"rcl_interfaces/msg/Log",
-		"rcl_interfaces/msg/Parameter",
-		"rcl_interfaces/msg/ParameterDescriptor",
-		"rcl_interfaces/msg/ParameterEvent",
-		"rcl_interfaces/msg/ParameterValue",
-		"rcl_interfaces/msg/SetParametersResult",
-		"rcl_interfaces/srv/DescribeParameters_Request",
-		"rcl_interfaces/srv/DescribeParameters_Response",
-		"rcl_interfaces/srv/GetParameterTypes_Request",
-		"rcl_interfaces/srv/GetParameterTypes_Response",
-		"rcl_interfaces/srv/GetParameters_Request",
-		"rcl_interfaces/srv/GetParameters_Response",
-		"rcl_interfaces/srv/ListParameters_Request",
-		"rcl_interfaces/srv/ListParameters_Response",
-		"rcl_interfaces/srv/SetParametersAtomically_Request",
-		"rcl_interfaces/srv/SetParametersAtomically_Response",
-		"rcl_interfaces/srv/SetParameters_Request",
-		"rcl_interfaces/srv/SetParameters_Response",
-		"rmw_dds_common/msg/Gid",
-		"rmw_dds_common/msg/NodeEntitiesInfo",
-		"rmw_dds_common/msg/ParticipantEntitiesInfo",
-		"rosgraph_msgs/msg/Clock",
-		"sensor_msgs/msg/CameraInfo",
-		"sensor_msgs/msg/CompressedImage",
-		"sensor_msgs/msg/Image",
-		"sensor_msgs/msg/JointState",
-		"sensor_msgs/msg/RegionOfInterest",
-		"std_msgs/msg/Bool",
-		"std_msgs/msg/Float64MultiArray",
-		"std_msgs/msg/Header",
-		"std_msgs/msg/MultiArrayDimension",
-		"std_msgs/msg/MultiArrayLayout",
-		"std_msgs/msg/String",
-		"std_srvs/srv/Empty_Request",
-		"std_srvs/srv/Empty_Response",
-		"std_srvs/srv/SetBool_Request",
-		"std_srvs/srv/SetBool_Response",
-		"std_srvs/srv/Trigger_Request",
-		"std_srvs/srv/Trigger_Response",
-		"trajectory_msgs/msg/JointTrajectory",
-		"trajectory_msgs/msg/JointTrajectoryPoint",
-	}
-}
-
 func TestNewKnowsEveryTypeByItsName(t *testing.T) {
-	names := rosTypes()
+	names := Types()
 	if !slices.IsSorted(names) {
-		t.Error("rosTypes is not sorted")
+		t.Error("Types is not sorted")
+	}
+	source, err := os.ReadFile("registry.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if known := strings.Count(string(source), "\tcase \""); known != len(names) {
+		t.Errorf("New knows %d types, Types lists %d", known, len(names))
 	}
 	for _, name := range names {
 		m, ok := New(name)

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"time"
+
 	"github.com/ddvla/ddvla/control"
 	"github.com/ddvla/ddvla/msgs"
 )
@@ -12,15 +14,27 @@ type commandMessage struct {
 	raw      [2][]byte
 }
 
+// The ways to name the joints of a command, values of command.joint_names. The
+// first suits every driver of AgileX's that goes by name: Piper_ros takes the
+// gripper from the seventh position whatever its name, agx_arm_ros looks for
+// "gripper". The second is what AgileX's openpi, ACT and RDT clients send.
+const (
+	namesGripper = "joint1..6,gripper"
+	namesJoint7  = "joint1..7"
+)
+
 // init sets what never changes. The drivers of the Cobot Magic want exactly
-// these seven names: one command that is missing or spelled otherwise moves that
-// joint to zero at full speed. Velocity and effort stay empty, since the drivers
-// read their seventh entry as a speed in percent and a force in newton; where
-// the operator sets those, only the seventh entry is set.
+// seven names: one that is missing or spelled otherwise moves that joint to zero
+// at full speed. Velocity and effort stay empty, since the drivers read their
+// seventh entry as a speed in percent and a force in newton; where the operator
+// sets those, only the seventh entry is set.
 func (m *commandMessage) init(s Settings) {
 	for a := range m.messages {
 		message := &m.messages[a]
 		message.Name = []string{"joint1", "joint2", "joint3", "joint4", "joint5", "joint6", "gripper"}
+		if s.JointNames == namesJoint7 {
+			message.Name[armJoints-1] = "joint7"
+		}
 		message.Position = make([]float64, armJoints)
 		if s.SpeedPercent > 0 {
 			message.Velocity = make([]float64, armJoints)
@@ -35,6 +49,7 @@ func (m *commandMessage) init(s Settings) {
 
 // send publishes a command that passed the safety filter, one message per arm.
 func (n *Node) send(c control.Command) {
+	n.gaps.tick(time.Now())
 	for a := range n.act.messages {
 		m := &n.act.messages[a]
 		m.Header.Stamp = msgs.TimeOf(c.Stamp)

@@ -3,10 +3,12 @@ package node
 import (
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/ddvla/ddvla/control"
+	"github.com/ddvla/ddvla/internal/testbundle"
 	"github.com/ddvla/ddvla/msgs"
 	"github.com/ddvla/ddvla/ros"
 	"github.com/ddvla/ddvla/ros/local"
@@ -34,6 +36,35 @@ func TestCommandsHaveExactlyTheDriversForm(t *testing.T) {
 				t.Fatalf("command %d is stamped %v after %v", i, m.Header.Stamp.Time(), all[i-1].Header.Stamp.Time())
 			}
 		}
+	}
+}
+
+// Drivers that go by name move a joint that they miss to zero, so that the names
+// are those of the driver, all seven in each command, and nothing else changes.
+func TestCommandsNameTheJointsAsTheDriverDoes(t *testing.T) {
+	positions := map[string][]float64{}
+	for names, last := range map[string]string{"joint1..6,gripper": "gripper", "joint1..7": "joint7"} {
+		r := newRig(t, given("command.joint_names", param.String(names)))
+		r.enable()
+		r.run(200 * time.Millisecond)
+		for a := range arms {
+			all := r.commands(a)
+			if len(all) == 0 {
+				t.Fatal("no command")
+			}
+			for _, m := range all {
+				if !slices.Equal(m.Name, []string{"joint1", "joint2", "joint3", "joint4", "joint5", "joint6", last}) {
+					t.Fatalf("%s: names %q", names, m.Name)
+				}
+				positions[names] = append(positions[names], m.Position...)
+			}
+		}
+	}
+	if !slices.Equal(positions["joint1..7"], positions["joint1..6,gripper"]) {
+		t.Error("the names change the positions")
+	}
+	if _, err := startRig(t, testbundle.Dir(t), given("command.joint_names", param.String("joint0..6"))); err == nil || !strings.Contains(err.Error(), "joint1..7") {
+		t.Errorf("names that no driver knows: %v", err)
 	}
 }
 
@@ -98,7 +129,7 @@ func TestNothingIsSentBeforeEnable(t *testing.T) {
 	if n := len(r.chunks()); n < 9 || n > 10 {
 		t.Errorf("%d chunks for observers in a second, want 9 or 10", n)
 	}
-	if m := r.status("arms").Message; m != "disabled; call ~/enable" {
+	if m := r.status("safety").Message; m != "disabled; call ~/enable" {
 		t.Errorf("arms say %q", m)
 	}
 }
@@ -206,7 +237,7 @@ func TestEstopLatchesUntilEnable(t *testing.T) {
 			if !slices.Equal(r.pose[0], before) {
 				t.Errorf("moved to %v from %v", r.pose[0], before)
 			}
-			s := r.status("arms")
+			s := r.status("safety")
 			if s.Level != msgs.DiagnosticError || statusValue(s, "mode") != "estopped" {
 				t.Errorf("arms: level %d, %s", s.Level, statusValue(s, "mode"))
 			}

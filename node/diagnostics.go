@@ -11,19 +11,79 @@ import (
 	"github.com/ddvla/ddvla/ros"
 )
 
+// diagnosticsTopic is where diagnostics go, of all nodes of a robot.
+const diagnosticsTopic = "/diagnostics"
+
 // publishDiagnostics publishes one status each for the cameras, the joints, the
-// policy and the arms.
+// policy, the executor and safety.
 func (n *Node) publishDiagnostics() {
 	now := n.ros.Now()
 	n.publish(n.diagnostics, n.topics.diagnostics, &msgs.DiagnosticArray{
 		Header: msgs.Header{Stamp: msgs.TimeOf(now)},
-		Status: []msgs.DiagnosticStatus{n.cameraStatus(now), n.jointStatus(now), n.policyStatus(now), n.armStatus(now)},
+		Status: []msgs.DiagnosticStatus{
+			n.cameraStatus(now), n.jointStatus(now), n.policyStatus(now), n.executorStatus(now), n.safetyStatus(now),
+		},
 	})
 }
 
-// status starts a DiagnosticStatus that belongs to this node.
-func (n *Node) status(part string) msgs.DiagnosticStatus {
-	return msgs.DiagnosticStatus{Name: n.ros.Name()[1:] + ": " + part, HardwareID: "cobot_magic", Message: "ok"}
+// publishStatus publishes on ~/status, in one line, what an operator's display
+// shows: the instruction, what the arms do and why, the newest chunk.
+func (n *Node) publishStatus() {
+	now := n.ros.Now()
+	e := n.executor.Status()
+	n.mu.Lock()
+	reason, busy, stats := n.reason, n.busy, n.stats
+	n.mu.Unlock()
+	s := newStatus(n.ros, "status")
+	switch {
+	case !n.active.Load():
+		s.Message = inactive
+	case e.Mode == control.Disabled:
+		s.Message = disabled
+	case fault(e.Code):
+		worsen(&s, msgs.DiagnosticError, "%s", e.Code.Sentence())
+	case reason != "":
+		worsen(&s, msgs.DiagnosticWarn, "no chunk: %s", reason)
+	case e.Code != control.OK:
+		worsen(&s, msgs.DiagnosticWarn, "%s", e.Code.Sentence())
+	default:
+		s.Message = e.Code.Sentence()
+	}
+	value(&s, "instruction", "%s", n.observer.current())
+	value(&s, "mode", "%s", e.Mode)
+	value(&s, "code", "%s", e.Code)
+	value(&s, "inference", "%s", map[bool]string{true: "idle", false: "running"}[busy.IsZero()])
+	value(&s, "chunks", "%d", stats.chunks)
+	if stats.chunks > 0 {
+		value(&s, "latency_ms", "%.1f", ms(stats.latency))
+		value(&s, "chunk_age", "%.3f", now.Sub(stats.last).Seconds())
+		if !math.IsNaN(stats.confidence) { // an L1 head has none
+			value(&s, "confidence", "%.3f", stats.confidence)
+		}
+	}
+	n.publish(n.statuses, n.topics.status, &msgs.DiagnosticArray{
+		Header: msgs.Header{Stamp: msgs.TimeOf(now)}, Status: []msgs.DiagnosticStatus{s},
+	})
+}
+
+// What is told of a node that is inactive, and of arms that are not enabled.
+const (
+	inactive = "inactive: `ros2 lifecycle set` it to activate"
+	disabled = "disabled; call ~/enable"
+)
+
+// newStatus starts a DiagnosticStatus that belongs to a node.
+func newStatus(rn ros.Node, part string) msgs.DiagnosticStatus {
+	return msgs.DiagnosticStatus{Name: rn.Name()[1:] + ": " + part, HardwareID: "cobot_magic", Message: "ok"}
+}
+
+// status is newStatus, which tells where nothing is judged since nothing is taken.
+func (n *Node) status(part string) (s msgs.DiagnosticStatus, active bool) {
+	s, active = newStatus(n.ros, part), n.active.Load()
+	if !active {
+		s.Message = inactive
+	}
+	return s, active
 }
 
 // worsen raises a status to a level and says why, unless it is worse already.
@@ -38,37 +98,42 @@ func value(s *msgs.DiagnosticStatus, key, format string, args ...any) {
 }
 
 func (n *Node) cameraStatus(now time.Time) msgs.DiagnosticStatus {
-	s := n.status("cameras")
+	s, active := n.status("cameras")
 	maxAge := n.currentLive().MaxAge
 	for _, c := range n.observer.cameras {
 		c.mu.Lock()
 		stamp, refusal, sequence, refused, hz := c.stamp, c.refusals.last, c.sequence, c.refusals.count, c.rate.hertz(now)
 		c.mu.Unlock()
-		n.inputStatus(&s, c.name, c.topic, c.heard, now, stamp, maxAge, refusal, sequence, refused, hz)
+		n.inputStatus(&s, active, c.name, c.topic, c.heard, now, stamp, maxAge, refusal, sequence, refused, hz)
 	}
 	return s
 }
 
 func (n *Node) jointStatus(now time.Time) msgs.DiagnosticStatus {
-	s := n.status("joints")
+	s, active := n.status("joints")
 	maxAge := n.settings.Control.FeedbackTimeout
 	for _, j := range n.observer.joints {
 		stamp, refusal := j.head()
 		j.mu.Lock()
 		count, refused, hz := j.count, j.refusals.count, j.rate.hertz(now)
 		j.mu.Unlock()
-		n.inputStatus(&s, j.arm, j.topic, j.heard, now, stamp, maxAge, refusal, count, refused, hz)
+		n.inputStatus(&s, active, j.arm, j.topic, j.heard, now, stamp, maxAge, refusal, count, refused, hz)
 	}
 	return s
 }
 
 // inputStatus adds one topic to a status.
-func (n *Node) inputStatus(s *msgs.DiagnosticStatus, name, topic string, heard ros.Subscription, now, stamp time.Time, maxAge time.Duration, refusal error, count, refused uint64, hz float64) {
+func (n *Node) inputStatus(s *msgs.DiagnosticStatus, active bool, name, topic string, heard ros.Subscription, now, stamp time.Time, maxAge time.Duration, refusal error, count, refused uint64, hz float64) {
 	value(s, name+".topic", "%s", topic)
 	value(s, name+".rate", "%.1f", hz)
 	value(s, name+".messages", "%d", count)
 	value(s, name+".refused", "%d", refused)
+	value(s, name+".malformed", "%d", heard.Malformed())
+	value(s, name+".dropped", "%d", heard.Dropped())
+	value(s, name+".lost", "%d", heard.Lost())
 	switch {
+	case !active:
+		return
 	case refusal != nil:
 		worsen(s, msgs.DiagnosticError, "%v", refusal)
 	case stamp.IsZero():
@@ -82,7 +147,7 @@ func (n *Node) inputStatus(s *msgs.DiagnosticStatus, name, topic string, heard r
 }
 
 func (n *Node) policyStatus(now time.Time) msgs.DiagnosticStatus {
-	s := n.status("policy")
+	s, active := n.status("policy")
 	instruction := n.observer.current()
 	r := n.Report()
 	n.mu.Lock()
@@ -94,7 +159,7 @@ func (n *Node) policyStatus(now time.Time) msgs.DiagnosticStatus {
 	if took := now.Sub(busy); !busy.IsZero() && took > n.settings.Control.MaxObservationAge {
 		worsen(&s, msgs.DiagnosticWarn, "inference has been running for %.1f s; its chunk will be dropped as older than limits.max_observation_age", took.Seconds())
 	}
-	if reason != "" {
+	if active && reason != "" {
 		worsen(&s, msgs.DiagnosticWarn, "no chunk: %s", reason)
 	}
 	value(&s, "instruction", "%s", instruction)
@@ -107,22 +172,57 @@ func (n *Node) policyStatus(now time.Time) msgs.DiagnosticStatus {
 	}
 	value(&s, "failed", "%d", r.Failed)
 	value(&s, "superseded", "%d", r.Superseded)
+	value(&s, "terminated", "%d", r.Terminated)
 	value(&s, "over_budget", "%d", r.OverBudget)
 	for stage := range numStages {
 		p := r.Latency[stage]
 		value(&s, "latency."+stage.String(), "p50 %.1f ms, p95 %.1f ms, p99 %.1f ms", ms(p.P50), ms(p.P95), ms(p.P99))
 	}
+	n.loading.values(&s)
 	return s
 }
 
-func (n *Node) armStatus(now time.Time) msgs.DiagnosticStatus {
-	s := n.status("arms")
+// executorStatus is about how commands go out.
+func (n *Node) executorStatus(now time.Time) msgs.DiagnosticStatus {
+	s, active := n.status("executor")
 	e := n.executor.Status()
 	n.mu.Lock()
-	waiting, unsent := n.waiting, n.unsent
+	unsent := n.unsent
 	n.mu.Unlock()
-	if e.Mode == control.Disabled {
-		s.Message = "disabled; call ~/enable"
+	if active && e.Mode == control.Disabled {
+		s.Message = disabled
+	}
+	if unsent.count > 0 && now.Sub(unsent.at).Abs() < 2*time.Second {
+		worsen(&s, msgs.DiagnosticError, "publishing on %s fails: %v", unsent.topic, unsent.err)
+	}
+	for a, p := range n.targets {
+		if active && p.MatchedSubscriptions() == 0 {
+			worsen(&s, msgs.DiagnosticWarn, "nobody takes commands from %s; is the arm's driver running and the topic's name right?%s", n.topics.targets[a], keptAway(p))
+		}
+	}
+	if e.Mode != control.Disabled && e.Code != control.OK && lost(e.Dropped) {
+		worsen(&s, msgs.DiagnosticWarn, "%s", e.Dropped.Sentence())
+	}
+	value(&s, "mode", "%s", e.Mode)
+	value(&s, "plan_left", "%.3f", e.Left.Seconds())
+	value(&s, "commands", "%d", e.Counters.Commands)
+	value(&s, "chunks_taken", "%d", e.Counters.Chunks)
+	value(&s, "chunks_dropped", "%d", e.Counters.Dropped())
+	value(&s, "publish_failures", "%d", unsent.count)
+	p := n.gaps.percentiles()
+	value(&s, "command_interval", "p50 %.1f ms, p95 %.1f ms, p99 %.1f ms, max %.1f ms; %.1f ms is wanted", ms(p.P50), ms(p.P95), ms(p.P99), ms(p.Max), ms(n.executor.Period()))
+	return s
+}
+
+// safetyStatus is about what keeps the arms from following the policy.
+func (n *Node) safetyStatus(now time.Time) msgs.DiagnosticStatus {
+	s, active := n.status("safety")
+	e := n.executor.Status()
+	n.mu.Lock()
+	waiting := n.waiting
+	n.mu.Unlock()
+	if active && e.Mode == control.Disabled {
+		s.Message = disabled
 	}
 	if fault(e.Code) {
 		worsen(&s, msgs.DiagnosticError, "%s", e.Code.Sentence())
@@ -133,14 +233,6 @@ func (n *Node) armStatus(now time.Time) msgs.DiagnosticStatus {
 			level = msgs.DiagnosticError
 		}
 		worsen(&s, level, "%s", stands)
-	}
-	if unsent.count > 0 && now.Sub(unsent.at).Abs() < 2*time.Second {
-		worsen(&s, msgs.DiagnosticError, "publishing on %s fails: %v", unsent.topic, unsent.err)
-	}
-	for a, p := range n.targets {
-		if p.MatchedSubscriptions() == 0 {
-			worsen(&s, msgs.DiagnosticWarn, "nobody takes commands from %s; is the arm's driver running and the topic's name right?%s", n.topics.targets[a], keptAway(p))
-		}
 	}
 	switch {
 	case waiting != "":
@@ -153,11 +245,6 @@ func (n *Node) armStatus(now time.Time) msgs.DiagnosticStatus {
 	}
 	value(&s, "mode", "%s", e.Mode)
 	value(&s, "code", "%s", e.Code)
-	value(&s, "plan_left", "%.3f", e.Left.Seconds())
-	value(&s, "commands", "%d", e.Counters.Commands)
-	value(&s, "chunks_taken", "%d", e.Counters.Chunks)
-	value(&s, "chunks_dropped", "%d", e.Counters.Dropped())
-	value(&s, "publish_failures", "%d", unsent.count)
 	for code := control.Code(0); int(code) < control.Codes(); code++ {
 		if c := e.Counters.ByCode[code]; c > 0 {
 			value(&s, "count."+code.String(), "%s", strconv.FormatUint(c, 10))

@@ -83,7 +83,7 @@ func TestDroppedChunksAreToldWithTheReason(t *testing.T) {
 	if told := r.logged(control.DroppedFuture.Sentence()); len(told) != 1 {
 		t.Errorf("told %d times: %q", len(told), told)
 	}
-	if s := r.status("arms"); s.Level != msgs.DiagnosticWarn || !strings.Contains(s.Message, control.DroppedFuture.Sentence()) {
+	if s := r.status("safety"); s.Level != msgs.DiagnosticWarn || !strings.Contains(s.Message, control.DroppedFuture.Sentence()) {
 		t.Errorf("arms: level %d, %q", s.Level, s.Message)
 	}
 }
@@ -165,7 +165,7 @@ func TestWhyStartEnabledDoesNotEnableIsTold(t *testing.T) {
 		return true
 	}
 	r.run(3 * time.Second)
-	if s := r.status("arms"); s.Level != msgs.DiagnosticWarn || !strings.Contains(s.Message, "check its unit") {
+	if s := r.status("safety"); s.Level != msgs.DiagnosticWarn || !strings.Contains(s.Message, "check its unit") {
 		t.Errorf("arms: level %d, %q", s.Level, s.Message)
 	}
 	if told := r.logs.FilterMessage("not enabled yet").All(); len(told) != 2 { // before and after joint states came
@@ -186,7 +186,7 @@ func TestCommandsThatCannotBeSentAreTold(t *testing.T) {
 	if told := r.logged("publishing failed"); len(told) != 1 || !strings.Contains(told[0], commandTopic(1)) {
 		t.Errorf("told %q", told)
 	}
-	if s := r.status("arms"); s.Level != msgs.DiagnosticError || !strings.Contains(s.Message, "no route") || statusValue(s, "publish_failures") == "0" {
+	if s := r.status("executor"); s.Level != msgs.DiagnosticError || !strings.Contains(s.Message, "no route") || statusValue(s, "publish_failures") == "0" {
 		t.Errorf("arms: level %d, %q", s.Level, s.Message)
 	}
 }
@@ -209,7 +209,7 @@ func TestDisableIsNoFault(t *testing.T) {
 	r.run(time.Second)
 	r.trigger("/ddvla/disable")
 	r.run(2 * time.Second)
-	if s := r.status("arms"); s.Level != msgs.DiagnosticOK || s.Message != "disabled; call ~/enable" {
+	if s := r.status("safety"); s.Level != msgs.DiagnosticOK || s.Message != "disabled; call ~/enable" {
 		t.Errorf("arms: level %d, %q", s.Level, s.Message)
 	}
 	if told := r.logged(control.Disabling.Sentence()); len(told) != 0 {
@@ -220,15 +220,9 @@ func TestDisableIsNoFault(t *testing.T) {
 func TestInferenceThatDoesNotEndIsTold(t *testing.T) {
 	r := newRig(t)
 	r.run(120 * time.Millisecond)
-	r.now = r.now.Add(80 * time.Millisecond)
-	var during msgs.DiagnosticStatus
-	r.step(interrupting{t.Context(), func() {
-		if during.Name == "" { // asked for again after the inference
-			r.ros.SetTime(r.now.Add(10 * time.Second))
-			during = r.status("policy")
-			r.ros.SetTime(r.now)
-		}
-	}})
+	r.node.setBusy(r.now.Add(-10*time.Second), nil)
+	during := r.status("policy")
+	r.node.setBusy(time.Time{}, nil)
 	if during.Level != msgs.DiagnosticWarn || !strings.Contains(during.Message, "inference has been running for 10") {
 		t.Errorf("policy: level %d, %q", during.Level, during.Message)
 	}
@@ -307,16 +301,17 @@ func TestPublishersThatQoSKeepsAwayAreTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer n.Close()
+	n.Activate()
 	if _, err := nodes[1].Advertise(instructedTopic, "std_msgs/msg/String", ros.SensorDataQoS()); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.thinkOnce(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if s := n.policyStatus(nodes[0].Now()); !strings.Contains(s.Message, "reliability") {
+	if s := n.policyStatus(nodes[0].Now()); !strings.HasSuffix(s.Message, "; 1 publisher refused by QoS: /robot offers best_effort, this subscription requests reliable") {
 		t.Errorf("policy: %q", s.Message)
 	}
-	if s := n.armStatus(nodes[0].Now()); s.Level != msgs.DiagnosticWarn || !strings.Contains(s.Message, commandTopic(0)) {
+	if s := n.executorStatus(nodes[0].Now()); s.Level != msgs.DiagnosticWarn || !strings.Contains(s.Message, commandTopic(0)) {
 		t.Errorf("arms: level %d, %q", s.Level, s.Message)
 	}
 	q := ros.DefaultQoS()
@@ -324,7 +319,7 @@ func TestPublishersThatQoSKeepsAwayAreTold(t *testing.T) {
 	if _, err := nodes[1].Subscribe(commandTopic(0), "sensor_msgs/msg/JointState", q, func([]byte, time.Time) {}); err != nil {
 		t.Fatal(err)
 	}
-	if s := n.armStatus(nodes[0].Now()); !strings.Contains(s.Message, "durability") {
+	if s := n.executorStatus(nodes[0].Now()); !strings.HasSuffix(s.Message, "; 1 subscription refused by QoS: /robot requests transient_local, this publisher offers volatile") {
 		t.Errorf("arms: level %d, %q", s.Level, s.Message)
 	}
 }
@@ -372,7 +367,7 @@ func TestClockThatStandsIsTold(t *testing.T) {
 	if told := r.logged(sentence); len(told) != 1 {
 		t.Errorf("told %d times", len(told))
 	}
-	if s := r.status("arms"); s.Level != msgs.DiagnosticError || !strings.Contains(s.Message, sentence) {
+	if s := r.status("safety"); s.Level != msgs.DiagnosticError || !strings.Contains(s.Message, sentence) {
 		t.Errorf("arms: level %d, %q", s.Level, s.Message)
 	}
 	if n := len(r.commands(0)); n != sent {
@@ -380,7 +375,7 @@ func TestClockThatStandsIsTold(t *testing.T) {
 	}
 	r.run(500 * time.Millisecond)
 	r.node.everySecond(r.now)
-	if s := r.status("arms"); s.Level != msgs.DiagnosticOK {
+	if s := r.status("safety"); s.Level != msgs.DiagnosticOK {
 		t.Errorf("arms: level %d, %q", s.Level, s.Message)
 	}
 	if told := r.logs.FilterMessage("time goes on").Len(); told != 1 {

@@ -4,8 +4,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"gonum.org/v1/gonum/stat"
 )
 
 // Stage is a part of the way from a snapshot to a published chunk.
@@ -64,12 +62,5 @@ func (l *latencies) percentiles(s Stage) Percentiles {
 	x := slices.Clone(l.samples[s])
 	total := l.total[s]
 	l.mu.Unlock()
-	if len(x) == 0 {
-		return Percentiles{}
-	}
-	slices.Sort(x)
-	at := func(p float64) time.Duration {
-		return time.Duration(stat.Quantile(p, stat.Empirical, x, nil) * float64(time.Second))
-	}
-	return Percentiles{Count: total, P50: at(0.50), P95: at(0.95), P99: at(0.99), Max: at(1)}
+	return percentiles(x, total)
 }

@@ -57,6 +57,7 @@ func TestRunDrivesRecordsAndComesToRest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	n.Activate()
 	var last msgs.JointState
 	heard := make(chan msgs.JointState, 4096)
 	if _, err := ros.Subscribe(operator, commandTopic(0), ros.QoS{Depth: 4096}, func(m *msgs.JointState, _ time.Time) {
@@ -166,8 +167,8 @@ func TestTheSameMessagesGiveTheSameBytes(t *testing.T) {
 		r := newRig(t, given("decode.preset", param.String(string(preset))), given("decode.rounds", param.Int(3)), given("seed", param.Int(seed)))
 		r.enable()
 		r.run(600 * time.Millisecond)
-		// Diagnostics tell wall-clock latencies.
-		return slices.DeleteFunc(r.sent, func(m message) bool { return m.topic == "/diagnostics" })
+		// Diagnostics and status tell wall-clock latencies.
+		return slices.DeleteFunc(r.sent, func(m message) bool { return m.topic == "/diagnostics" || m.topic == "/ddvla/status" })
 	}
 	same := func(a, b []message) bool {
 		return slices.EqualFunc(a, b, func(a, b message) bool {

@@ -6,9 +6,11 @@
 // robot, on Cyclone DDS without ROS and on a recording. It runs in one of two
 // ways: Run starts goroutines that think at the policy's rate and act at the
 // command rate; Step, for recordings, does what is due up to a time and returns.
+// Managed gives a running Node the lifecycle of ROS.
 //
-// The arms do not move until ~/enable was called (or start_enabled is set), and
-// every command went through the safety filter of package control.
+// A new Node is inactive: it takes no observation and moves nothing. Once it is
+// active, the arms do not move until ~/enable was called (or start_enabled is
+// set), and every command went through the safety filter of package control.
 package node
 
 import (
@@ -17,6 +19,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -39,10 +42,13 @@ type Node struct {
 	columns  []int // of a chunk, for each joint of the executor's layout
 	observer observer
 	recorder recorder
+	loading  *loading
+	active   atomic.Bool // observations are taken and thought about
 
 	topics      topics
 	chunks      ros.Publisher
 	traces      ros.Publisher
+	statuses    ros.Publisher
 	targets     [2]ros.Publisher
 	diagnostics ros.Publisher
 	instructed  ros.Subscription
@@ -55,6 +61,7 @@ type Node struct {
 	stats   stats
 	reason  string    // why no chunk is made, empty while they are
 	busy    time.Time // since when an inference is running, zero when none is
+	cancel  func()    // ends it, nil when none is
 	told    told      // of reason
 	unsent  unsent
 	started bool   // start_enabled has done its part
@@ -62,6 +69,7 @@ type Node struct {
 	waited  limiter
 	stands  bool // the clock does
 
+	gaps    intervals      // between commands
 	think   snapshot       // of the policy goroutine
 	thought thought        // of the policy goroutine
 	chunk   executed       // of the policy goroutine
@@ -100,8 +108,8 @@ type executed struct {
 // topics are the fully qualified names of what the node publishes and of its
 // instruction topic.
 type topics struct {
-	instruction, chunk, trace, diagnostics string
-	targets                                [2]string
+	instruction, chunk, trace, status, diagnostics string
+	targets                                        [2]string
 }
 
 // stats are totals since the start.
@@ -110,18 +118,27 @@ type stats struct {
 	last       time.Time // newest chunk
 	chunks     int
 	rounds     int
-	superseded int     // thrown away because of what happened meanwhile
-	failed     int     // inferences that gave an error
-	overBudget int     // chunks that took longer than 1/rate
-	confidence float64 // mean over the newest chunk, NaN where the model gives none
+	superseded int           // thrown away because of what happened meanwhile
+	terminated int           // of these, those that were ended before the graph had run
+	failed     int           // inferences that gave an error
+	overBudget int           // chunks that took longer than 1/rate
+	confidence float64       // mean over the newest chunk, NaN where the model gives none
+	latency    time.Duration // of the newest chunk, from snapshot to published
 	prompt     string
 	clockJumps int
 }
 
 // New loads the policy, checks it against the robot, subscribes and warms up;
-// when it returns without an error the node is ready and stands still.
-func New(ctx context.Context, rn ros.Node, settings Settings, log *zap.Logger) (n *Node, err error) {
-	n = &Node{ros: rn, log: log, settings: settings, live: settings.Live}
+// when it returns without an error the node is ready, inactive and stands still.
+func New(ctx context.Context, rn ros.Node, settings Settings, log *zap.Logger) (*Node, error) {
+	return load(ctx, rn, settings, log, &loading{log: log}, nil)
+}
+
+// load is New with what a managed node keeps from one life to the next: the phases
+// of loading, and the publisher of diagnostics, which tells of them; nil makes one.
+func load(ctx context.Context, rn ros.Node, settings Settings, log *zap.Logger, phases *loading, diagnostics ros.Publisher) (n *Node, err error) {
+	n = &Node{ros: rn, log: log, settings: settings, live: settings.Live, loading: phases, diagnostics: diagnostics}
+	defer phases.end()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())
@@ -136,7 +153,7 @@ func New(ctx context.Context, rn ros.Node, settings Settings, log *zap.Logger) (
 		return n, err
 	}
 	n.policy, err = policy.Open(ctx, settings.Policy, policy.Options{
-		Runtime: settings.Runtime, Decode: &settings.Live.Decode, Seed: uint64(settings.Seed), Logger: log,
+		Runtime: settings.Runtime, Decode: &settings.Live.Decode, Seed: uint64(settings.Seed), Phase: phases.begin,
 	})
 	if err != nil {
 		return n, err
@@ -154,11 +171,11 @@ func New(ctx context.Context, rn ros.Node, settings Settings, log *zap.Logger) (
 		}
 		n.observer.setInstruction(settings.Instruction)
 	}
-	start := time.Now()
+	phases.begin("warming up")
 	if err := n.policy.Warm(ctx); err != nil {
 		return n, fmt.Errorf("warming up: %w", err)
 	}
-	log.Info("policy loading", zap.String("phase", "warmed up"), zap.Duration("took", time.Since(start)))
+	phases.end()
 	if err := n.connect(m); err != nil {
 		return n, err
 	}
@@ -223,23 +240,29 @@ func (n *Node) connect(m *bundle.Manifest) error {
 // advertise makes the publishers.
 func (n *Node) advertise() error {
 	n.act.init(n.settings)
+	diagnostics := (*msgs.DiagnosticArray)(nil).ROSType()
 	for _, p := range []struct {
 		name  string
 		topic *string
 		typ   string
+		qos   ros.QoS
 		pub   *ros.Publisher
 	}{
-		{"~/action_chunk", &n.topics.chunk, (*msgs.JointTrajectory)(nil).ROSType(), &n.chunks},
-		{"~/decode_trace", &n.topics.trace, (*msgs.Float64MultiArray)(nil).ROSType(), &n.traces},
-		{"/diagnostics", &n.topics.diagnostics, (*msgs.DiagnosticArray)(nil).ROSType(), &n.diagnostics},
-		{n.settings.Targets[0], &n.topics.targets[0], (*msgs.JointState)(nil).ROSType(), &n.targets[0]},
-		{n.settings.Targets[1], &n.topics.targets[1], (*msgs.JointState)(nil).ROSType(), &n.targets[1]},
+		{"~/action_chunk", &n.topics.chunk, (*msgs.JointTrajectory)(nil).ROSType(), ros.DefaultQoS(), &n.chunks},
+		{"~/decode_trace", &n.topics.trace, (*msgs.Float64MultiArray)(nil).ROSType(), ros.DefaultQoS(), &n.traces},
+		{"~/status", &n.topics.status, diagnostics, ros.LatchedQoS(), &n.statuses},
+		{diagnosticsTopic, &n.topics.diagnostics, diagnostics, ros.DefaultQoS(), &n.diagnostics},
+		{n.settings.Targets[0], &n.topics.targets[0], (*msgs.JointState)(nil).ROSType(), ros.DefaultQoS(), &n.targets[0]},
+		{n.settings.Targets[1], &n.topics.targets[1], (*msgs.JointState)(nil).ROSType(), ros.DefaultQoS(), &n.targets[1]},
 	} {
 		var err error
 		if *p.topic, err = n.ros.Resolve(p.name); err != nil {
 			return err
 		}
-		if *p.pub, err = n.ros.Advertise(p.name, p.typ, ros.DefaultQoS()); err != nil {
+		if *p.pub != nil {
+			continue // the caller's
+		}
+		if *p.pub, err = n.ros.Advertise(p.name, p.typ, n.settings.qos(*p.topic, publisher, p.qos)); err != nil {
 			return fmt.Errorf("topic %s: %w", *p.topic, err)
 		}
 		n.closers = append(n.closers, *p.pub)
@@ -274,7 +297,11 @@ func (n *Node) subscribeInputs() error {
 }
 
 func (n *Node) subscribe(topic, typ string, qos ros.QoS, cb func([]byte, time.Time)) (ros.Subscription, error) {
-	s, err := n.ros.Subscribe(topic, typ, qos, cb)
+	full, err := n.ros.Resolve(topic)
+	if err != nil {
+		return nil, err
+	}
+	s, err := n.ros.Subscribe(topic, typ, n.settings.qos(full, subscription, qos), cb)
 	if err != nil {
 		return nil, fmt.Errorf("topic %s: %w", topic, err)
 	}
@@ -284,6 +311,9 @@ func (n *Node) subscribe(topic, typ string, qos ros.QoS, cb func([]byte, time.Ti
 
 // onImage takes a picture, on the subscription's goroutine.
 func (n *Node) onImage(c *camera, raw []byte) {
+	if !n.active.Load() {
+		return
+	}
 	now := n.ros.Now()
 	n.recorder.message(c.topic, raw)
 	if err := c.receive(raw, now); err != nil {
@@ -296,6 +326,9 @@ func (n *Node) onImage(c *camera, raw []byte) {
 
 // onJoints takes a joint state, on the subscription's goroutine.
 func (n *Node) onJoints(arm int, raw []byte) {
+	if !n.active.Load() {
+		return
+	}
 	now := n.ros.Now()
 	j := n.observer.joints[arm]
 	n.recorder.message(j.topic, raw)
@@ -316,7 +349,7 @@ func (n *Node) onJoints(arm int, raw []byte) {
 func (n *Node) setInstruction(text string) {
 	if err := n.policy.CheckInstruction(text); err != nil {
 		n.observer.setInstruction("")
-		n.executor.Flush(n.ros.Now())
+		n.flush()
 		n.log.Error("instruction refused; the arms halt until a good one comes", zap.Error(err))
 		return
 	}
@@ -326,8 +359,26 @@ func (n *Node) setInstruction(text string) {
 	}
 	// In this order: the flush's new epoch drops what was begun for the old one.
 	n.observer.setInstruction(text)
-	n.executor.Flush(n.ros.Now())
+	n.flush()
 	n.log.Info("instruction", zap.String("text", text))
+	n.publishStatus()
+}
+
+// flush throws the chunk being executed away, and the one being made.
+func (n *Node) flush() {
+	n.executor.Flush(n.ros.Now())
+	n.terminate()
+}
+
+// terminate ends the inference that is running, whose chunk nobody wants any more,
+// at the graph's next operator.
+func (n *Node) terminate() {
+	n.mu.Lock()
+	cancel := n.cancel
+	n.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
 }
 
 // publish sends a message and records it.
@@ -343,8 +394,58 @@ func (n *Node) publish(p ros.Publisher, topic string, m msgs.Message) {
 	n.recorder.message(topic, raw)
 }
 
-// Enable lets the arms move; see control.Executor.Enable.
-func (n *Node) Enable() error { return n.executor.Enable(n.ros.Now()) }
+// errInactive is why an inactive node does not move the arms.
+var errInactive = errors.New("the node is inactive: `ros2 lifecycle set` it to activate first")
+
+// Enable lets the arms move, where the node is active; see control.Executor.Enable.
+func (n *Node) Enable() error {
+	if !n.active.Load() {
+		return errInactive
+	}
+	return n.executor.Enable(n.ros.Now())
+}
+
+// Activate begins to take observations and to make chunks of them. The arms stand
+// still until they are enabled.
+func (n *Node) Activate() {
+	n.observer.reset()
+	n.active.Store(true)
+	n.log.Info("active: observations are taken")
+}
+
+// resting bounds how long Deactivate waits for the arms: they brake from their
+// fastest in less than a second.
+const resting = 5 * time.Second
+
+// Deactivate brings the arms to rest, where they hold, and then takes no more
+// observations. It returns when it is done or ctx ends, after some seconds in any
+// case: a clock that stands brings nothing to rest, and sends nothing either. Run
+// must be running.
+func (n *Node) Deactivate(ctx context.Context) {
+	n.startDone()
+	n.executor.Disable(n.ros.Now())
+	n.terminate()
+	ctx, cancel := context.WithTimeout(ctx, resting)
+	defer cancel()
+	look := time.NewTicker(n.executor.Period())
+	defer look.Stop()
+	for moving := true; moving; {
+		switch n.executor.Status().Mode {
+		case control.Disabled, control.Estopped:
+			moving = false
+			continue
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			n.log.Warn("the node is deactivated before the arms came to rest; their drivers hold the last command")
+			moving = false
+		}
+	}
+	n.active.Store(false)
+	n.terminate() // what was begun meanwhile
+	n.log.Info("inactive: the arms hold, observations are not taken")
+}
 
 // Close ends services, subscriptions and publishers, in this order, writes what is
 // being recorded and frees the policy. Run must have returned. The ros.Node stays

@@ -11,6 +11,7 @@ import (
 	"github.com/ddvla/ddvla/policy/bundle"
 	"github.com/ddvla/ddvla/policy/decode"
 	"github.com/ddvla/ddvla/policy/ort"
+	"github.com/ddvla/ddvla/ros"
 	"github.com/ddvla/ddvla/ros/param"
 	"github.com/ddvla/ddvla/urdf"
 )
@@ -25,12 +26,15 @@ func CameraTopics() map[string]string {
 	}
 }
 
+// standardCameras are a Cobot Magic's, as published models call them.
+func standardCameras() []string { return []string{"head", "wrist_left", "wrist_right"} }
+
 // Parameters is the node's table of parameters: the one source of their names,
 // types, units, ranges, defaults and meanings. cameras are the bundle's; nil
 // stands for those of a Cobot Magic.
 func Parameters(cameras []string) []param.Descriptor {
 	if cameras == nil {
-		cameras = []string{"head", "wrist_left", "wrist_right"}
+		cameras = standardCameras()
 	}
 	c := control.DefaultConfig(nil)
 	revolute, gripper := control.RevoluteLimits(-1, 1), control.GripperLimits(0.07)
@@ -47,6 +51,12 @@ func Parameters(cameras []string) []param.Descriptor {
 			Meaning: "Number of the GPU."},
 		{Name: "runtime.threads", Default: param.Int(0), Range: param.Between(0, 1024), ReadOnly: true,
 			Meaning: "Threads of one operator on the CPU; 0 is one per core."},
+		{Name: "runtime.engine_cache", Default: param.String(""), ReadOnly: true,
+			Meaning: "Directory in which TensorRT keeps the engines it built, so that the next start is quick; empty is ddvla/tensorrt in the user's cache directory."},
+		{Name: "runtime.engine_hash", Default: param.String(""), ReadOnly: true,
+			Meaning: "Name of the engines in runtime.engine_cache; empty is made of the hashes of the bundle's graph and weights, so that no other bundle's are taken."},
+		{Name: "autostart", Default: param.Bool(true), ReadOnly: true,
+			Meaning: "Configure and activate at start; false waits for `ros2 lifecycle set`."},
 		{Name: "rate", Default: param.Double(10), Unit: "Hz", Range: param.Between(0.1, 100),
 			Meaning: "Chunks per second at most; a slower model starts the next one as soon as it can."},
 		{Name: "command_rate", Default: param.Double(c.CommandRate), Unit: "Hz", Range: param.Between(10, 200), ReadOnly: true,
@@ -119,6 +129,8 @@ func Parameters(cameras []string) []param.Descriptor {
 			Meaning: "Observations older than this halt the arms."},
 		{Name: "limits.max_observation_age", Default: param.Double(c.MaxObservationAge.Seconds()), Unit: "s", Range: param.Between(0.05, 60), ReadOnly: true,
 			Meaning: "A chunk whose observation is older than this when it is ready is dropped; a slow model needs more."},
+		{Name: "command.joint_names", Default: param.String(namesGripper), OneOf: []string{namesGripper, namesJoint7}, ReadOnly: true,
+			Meaning: "How commands name the joints. A driver that goes by name moves a joint that it misses to zero, so choose by driver: agx_arm_ros needs the first, Piper_ros takes either."},
 		{Name: "command.speed_percent", Default: param.Double(0), Unit: "%", Range: param.Between(0, 100), ReadOnly: true,
 			Meaning: "Speed that the arms' drivers are told (they read it from velocity[6]); 0 tells none."},
 		{Name: "command.gripper_effort", Default: param.Double(0), Unit: "N", Range: param.Between(0, 3), ReadOnly: true,
@@ -154,22 +166,25 @@ func scheduleNames() []string {
 	return names
 }
 
-// SettingsFrom reads the settings of a node with the given bundle from its
-// parameters.
-func SettingsFrom(v param.Values, m *bundle.Manifest) (Settings, error) {
+// SettingsFrom reads the settings of a node with the given bundle and names from
+// its parameters.
+func SettingsFrom(v param.Values, m *bundle.Manifest, names *ros.Names) (Settings, error) {
 	s := Settings{
 		Policy: v.String("policy"), URDF: v.String("urdf"),
 		Runtime: ort.Config{
 			Library: v.String("runtime.library"), Provider: ort.Provider(v.String("runtime.provider")),
 			Device: int(v.Int("runtime.device")), Threads: int(v.Int("runtime.threads")),
+			EngineCache: v.String("runtime.engine_cache"), EngineHash: v.String("runtime.engine_hash"),
 		},
 		Cameras:       map[string]string{},
+		JointNames:    v.String("command.joint_names"),
 		CommandRate:   v.Double("command_rate"),
 		SpeedPercent:  v.Double("command.speed_percent"),
 		GripperEffort: v.Double("command.gripper_effort"),
 		StartEnabled:  v.Bool("start_enabled"),
 		Instruction:   v.String("instruction"),
 		Seed:          v.Int("seed"),
+		Autostart:     v.Bool("autostart"),
 		Record:        v.String("record"),
 	}
 	for _, c := range m.Cameras {
@@ -178,6 +193,10 @@ func SettingsFrom(v param.Values, m *bundle.Manifest) (Settings, error) {
 	for a, side := range arms {
 		s.States[a] = v.String("arms." + side + ".state_topic")
 		s.Targets[a] = v.String("arms." + side + ".command_topic")
+	}
+	var err error
+	if s.QoS, err = overrides(v, m, names); err != nil {
+		return s, err
 	}
 	robot, err := loadRobot(s.URDF)
 	if err != nil {

@@ -44,6 +44,7 @@ func (n *Node) recordedTopics() map[string]string {
 		n.topics.instruction: (*msgs.String)(nil).ROSType(),
 		n.topics.chunk:       (*msgs.JointTrajectory)(nil).ROSType(),
 		n.topics.trace:       (*msgs.Float64MultiArray)(nil).ROSType(),
+		n.topics.status:      (*msgs.DiagnosticArray)(nil).ROSType(),
 		n.topics.diagnostics: (*msgs.DiagnosticArray)(nil).ROSType(),
 	}
 	for _, c := range n.observer.cameras {

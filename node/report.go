@@ -17,6 +17,7 @@ type Report struct {
 	Horizon    int     // H
 	MeanRounds float64
 	Superseded int // chunks thrown away: a new instruction, Enable, a reset or a clock jump meanwhile
+	Terminated int // of these, the inferences that were ended before the graph had run
 	Failed     int // inferences that failed
 	OverBudget int // chunks that took longer than 1/rate
 	Latency    [numStages]Percentiles
@@ -37,7 +38,7 @@ func (n *Node) Report() Report {
 	s := n.stats
 	n.mu.Unlock()
 	r := Report{
-		Chunks: s.chunks, Horizon: n.policy.Manifest().Action.Chunk, Superseded: s.superseded,
+		Chunks: s.chunks, Horizon: n.policy.Manifest().Action.Chunk, Superseded: s.superseded, Terminated: s.terminated,
 		Failed: s.failed, OverBudget: s.overBudget, Control: n.executor.Status(), Bag: n.settings.Record,
 		CameraRates: map[string]float64{}, CameraRefused: map[string]uint64{}, JointRates: map[string]float64{},
 	}

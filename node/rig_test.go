@@ -79,22 +79,15 @@ func parameters(dir string, extra []param.Assignment) []param.Assignment {
 
 // settings reads parameters as the command line does.
 func settings(extra ...param.Assignment) (Settings, *param.Set, *bundle.Manifest, error) {
-	set, err := param.New(Parameters(nil), extra)
+	names, err := ros.NewNames(ros.Options{Name: "ddvla"})
 	if err != nil {
 		return Settings{}, nil, nil, err
 	}
-	m, err := bundle.ReadManifest(set.Values().String("policy"))
+	set, m, err := Declare(extra, names)
 	if err != nil {
 		return Settings{}, nil, nil, err
 	}
-	var cameras []string
-	for _, c := range m.Cameras {
-		cameras = append(cameras, c.Name)
-	}
-	if set, err = param.New(Parameters(cameras), extra); err != nil {
-		return Settings{}, nil, nil, err
-	}
-	s, err := SettingsFrom(set.Values(), m)
+	s, err := SettingsFrom(set.Values(), m, names)
 	return s, set, m, err
 }
 
@@ -147,6 +140,7 @@ func startRig(t testing.TB, dir string, extra ...param.Assignment) (*rig, error)
 	if err != nil {
 		return r, err
 	}
+	r.node.Activate()
 	t.Cleanup(func() {
 		if err := r.node.Close(); err != nil {
 			t.Error(err)

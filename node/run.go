@@ -44,6 +44,7 @@ func (n *Node) watch(ctx context.Context) {
 			return
 		case <-n.executor.Changed():
 			n.tellEvents()
+			n.publishStatus()
 		case <-second.C:
 			n.everySecond(n.ros.Now().Round(0))
 		}
@@ -71,6 +72,7 @@ func (n *Node) everySecond(now time.Time) {
 	}
 	n.startEnabled()
 	n.publishDiagnostics()
+	n.publishStatus()
 }
 
 // clockFault says what is wrong with the clock, or nothing. It is only ever wrong
@@ -93,7 +95,7 @@ func (n *Node) clockFault(now time.Time) string {
 func (n *Node) startEnabled() {
 	now := n.ros.Now()
 	n.mu.Lock()
-	if !n.settings.StartEnabled || n.started {
+	if !n.settings.StartEnabled || n.started || !n.active.Load() {
 		n.mu.Unlock()
 		return
 	}
@@ -121,6 +123,7 @@ func (n *Node) clockJumped(from, to time.Time) {
 	n.log.Warn("the clock went backwards; observations and chunks are dropped", zap.Duration("by", from.Sub(to)))
 	n.observer.reset()
 	n.executor.Flush(to)
+	n.terminate()
 	n.mu.Lock()
 	n.stats.clockJumps++
 	n.mu.Unlock()
@@ -193,6 +196,7 @@ func (n *Node) Step(ctx context.Context, now time.Time, stride int, advance func
 		n.tellEvents()
 		if !s.nextDiagnostics.After(s.nextTick) {
 			n.publishDiagnostics()
+			n.publishStatus()
 			s.nextDiagnostics = s.nextTick.Add(time.Second)
 		}
 	}

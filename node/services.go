@@ -17,6 +17,8 @@ import (
 //	~/estop    stop at the maximum deceleration and latch until ~/enable
 //	~/reset    throw the chunk being executed away and halt until the next one
 //
+// All but ~/enable also end the inference that is running, whose chunk would only
+// be dropped,
 // and subscribes to ~/estop (std_msgs/msg/Bool, true stops), for buttons that
 // publish.
 func (n *Node) serve() error {
@@ -30,6 +32,7 @@ func (n *Node) serve() error {
 		{"~/disable", func() (string, error) {
 			n.startDone()
 			n.executor.Disable(n.ros.Now())
+			n.terminate()
 			return "disabled: the arms come to rest", nil
 		}},
 		{"~/estop", func() (string, error) {
@@ -37,7 +40,7 @@ func (n *Node) serve() error {
 			return "stopped: call ~/enable to go on", nil
 		}},
 		{"~/reset", func() (string, error) {
-			n.executor.Flush(n.ros.Now())
+			n.flush()
 			return "reset: waiting for a new chunk", nil
 		}},
 	} {
@@ -72,4 +75,5 @@ func (n *Node) serve() error {
 func (n *Node) estop() {
 	n.startDone()
 	n.executor.Estop(n.ros.Now())
+	n.terminate()
 }

@@ -23,12 +23,18 @@ type Settings struct {
 	States  [2]string         // joint state topics, left and right
 	Targets [2]string         // joint command topics, left and right
 
+	// QoS holds what an operator chose instead of the program's own, by topic and
+	// side: "/diagnostics.publisher", "/puppet/joint_left.subscription".
+	QoS map[string]ros.QoS
+
+	JointNames    string  // of commands: "joint1..6,gripper", which "" is too, or "joint1..7"
 	CommandRate   float64 // Hz
 	SpeedPercent  float64 // 1..100, 0 sends none
 	GripperEffort float64 // N, 0 sends none
 	StartEnabled  bool
 	Instruction   string
 	Seed          int64
+	Autostart     bool   // of a managed node
 	Record        string // directory of a bag, or empty
 	Control       control.Config
 

@@ -18,6 +18,9 @@ import (
 // executor and publishes it. Where there is no observation, or the inference
 // fails, it notes why and returns; only ctx's end is an error.
 func (n *Node) thinkOnce(ctx context.Context) error {
+	if !n.active.Load() {
+		return nil
+	}
 	live := n.currentLive()
 	start, now := time.Now(), n.ros.Now()
 	// The epoch comes first: what begins a new one after this drops the chunk.
@@ -44,12 +47,21 @@ func (n *Node) thinkOnce(ctx context.Context) error {
 	}
 	n.chunk = executed{}
 
-	n.setBusy(now)
-	result, err := n.policy.Infer(ctx, &n.think.Observation)
-	n.setBusy(time.Time{})
+	inferring, cancel := context.WithCancel(ctx)
+	n.setBusy(now, cancel)
+	result, err := n.policy.Infer(inferring, &n.think.Observation)
+	n.setBusy(time.Time{}, nil)
+	terminated := inferring.Err() != nil
+	cancel()
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case err != nil && terminated:
+		n.mu.Lock()
+		n.stats.superseded++
+		n.stats.terminated++
+		n.mu.Unlock()
+		return nil
 	case err != nil:
 		n.mu.Lock()
 		n.stats.failed++
@@ -75,6 +87,7 @@ func (n *Node) thinkOnce(ctx context.Context) error {
 		n.publish(n.traces, n.topics.trace, TraceMessage(result.Chunk.Names, result.Chunk.Rows(), result.Trace))
 	}
 	n.account(result, start, observed, time.Since(publishing), live.Rate)
+	n.publishStatus()
 	return nil
 }
 
@@ -100,7 +113,7 @@ func (n *Node) account(r *policy.Result, start time.Time, observed, published ti
 		s.began = now
 	}
 	s.chunks++
-	s.last = now
+	s.last, s.latency = now, total
 	s.rounds += r.Rounds
 	s.confidence = stat.Mean(confidence, nil)
 	s.prompt = r.Prompt
@@ -137,11 +150,11 @@ func (n *Node) idle(fault, reason string) {
 	}
 }
 
-// setBusy notes since when an inference is running.
-func (n *Node) setBusy(since time.Time) {
+// setBusy notes since when an inference is running, and what ends it.
+func (n *Node) setBusy(since time.Time, cancel func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.busy = since
+	n.busy, n.cancel = since, cancel
 }
 
 // publishFailed counts a failure to publish, and logs one a second: publishing

@@ -8,13 +8,15 @@ package policy
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/ddvla/ddvla/policy/action"
 	"github.com/ddvla/ddvla/policy/bundle"
@@ -86,8 +88,9 @@ type Options struct {
 	// Seed starts the noise of the decoding; the same seed and observations
 	// give the same chunks.
 	Seed uint64
-	// Logger may be nil.
-	Logger *zap.Logger
+	// Phase is told as each phase of loading begins, in words for the operator; some
+	// take minutes. Nil is not told.
+	Phase func(name string)
 }
 
 // ErrConfidence marks chunks that the model itself shows to be no decision, such
@@ -105,7 +108,6 @@ type Policy struct {
 	values    *ort.Values // nil without an L1 head
 	centres   []float32   // of bins that are not uniform, else nil
 	step      *ort.Step   // nil until OpenStep
-	log       *zap.Logger
 
 	// loading is held while a graph is loaded, which takes seconds; inference goes on
 	// meanwhile.
@@ -124,20 +126,18 @@ type Policy struct {
 
 // Open loads and checks a bundle and its graph. Close frees them.
 func Open(ctx context.Context, dir string, options Options) (p *Policy, err error) {
-	log := options.Logger
-	if log == nil {
-		log = zap.NewNop()
+	begin := func(name string) {
+		if options.Phase != nil {
+			options.Phase(name)
+		}
 	}
-	start := time.Now()
-	phase := func(name string) {
-		log.Info("policy loading", zap.String("phase", name), zap.Duration("after", time.Since(start)))
-	}
+	begin("verifying the bundle's files")
 	b, err := bundle.Open(dir)
 	if err != nil {
 		return nil, err
 	}
-	phase("bundle verified")
-	p = &Policy{bundle: b, log: log}
+	begin("preparing the pictures' and the text's pipelines")
+	p = &Policy{bundle: b}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close())
@@ -166,11 +166,18 @@ func Open(ctx context.Context, dir string, options Options) (p *Policy, err erro
 	if p.tokenizer, err = text.Open(b.Path(bundle.TokenizerFile), m.Prompt, m.Tokens); err != nil {
 		return p, fmt.Errorf("bundle %s: %w", dir, err)
 	}
-	phase("preprocessing ready")
+	begin("loading ONNX Runtime")
+	if options.Runtime.EngineHash == "" {
+		options.Runtime.EngineHash = engineHash(m)
+	}
 	if p.runtime, err = ort.Open(options.Runtime); err != nil {
 		return p, err
 	}
-	phase("runtime " + p.runtime.Version())
+	if options.Runtime.Provider == ort.TensorRT {
+		begin("loading the graph; TensorRT builds an engine the first time, which takes minutes")
+	} else {
+		begin("loading the graph")
+	}
 	if m.Model.Head == bundle.L1Head {
 		p.values, err = p.runtime.Values(b)
 	} else {
@@ -179,7 +186,6 @@ func Open(ctx context.Context, dir string, options Options) (p *Policy, err erro
 	if err != nil {
 		return p, err
 	}
-	phase("graph loaded")
 	p.noise = decode.NewNoise(options.Seed)
 	s := m.Model.ImageSize
 	p.inputs.Images = make([]uint8, len(m.Cameras)*s*s*3)
@@ -187,6 +193,17 @@ func Open(ctx context.Context, dir string, options Options) (p *Policy, err erro
 		return p, ctx.Err()
 	}
 	return p, nil
+}
+
+// engineHash tells a bundle's graphs and weights from every other's.
+func engineHash(m *bundle.Manifest) string {
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
+		if ext := filepath.Ext(name); ext == ".onnx" || ext == ".data" {
+			fmt.Fprintln(h, name, m.Files[name])
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
 // Close frees the graph, the runtime and the pictures' buffers.

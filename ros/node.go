@@ -75,6 +75,11 @@ type Subscription interface {
 	Dropped() uint64
 	// Malformed counts messages that arrived and were not CDR of the type.
 	Malformed() uint64
+	// Lost counts messages that never arrived, as the gaps in the publishers' numbering show: best-effort
+	// ones that a full socket buffer threw away, and reliable ones that the publisher's depth replaced before
+	// they came through. It is 0 where nothing can get lost, and where the middleware does not pass the
+	// numbers on, as that of ros/rclgo.
+	Lost() uint64
 	// Close ends the subscription; no callback runs when it returns. It must not be called from the
 	// subscription's own callback.
 	Close() error

@@ -163,16 +163,3 @@ func Incompatible(offered, requested QoS) (policy string) {
 	}
 	return ""
 }
-
-// A Mismatch tells of peers that have the right topic and type and get no data all the same.
-type Mismatch struct {
-	Count  int    // peers refused since the publisher or subscription was made
-	Policy string // of the last one, such as PolicyReliability; "" when Count is 0
-}
-
-func (m Mismatch) String() string {
-	if m.Count == 0 {
-		return "no QoS mismatch"
-	}
-	return fmt.Sprintf("%d refused by QoS, the last by its %s", m.Count, m.Policy)
-}

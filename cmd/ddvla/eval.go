@@ -144,7 +144,7 @@ func (e *evalDecode) run(ctx context.Context, args *param.Args, stderr io.Writer
 	defer func() { err = errors.Join(err, recording.Close()) }()
 	library := c.settings.Runtime
 	library.Logger = log
-	pol, err := model.Open(ctx, c.settings.Policy, model.Options{Runtime: library, Seed: uint64(c.settings.Seed), Logger: log})
+	pol, err := model.Open(ctx, c.settings.Policy, model.Options{Runtime: library, Seed: uint64(c.settings.Seed)})
 	if err != nil {
 		return nil, err
 	}

@@ -39,22 +39,20 @@ func commands() []command {
 		{"bench", "measure how long a policy takes on this machine", runBench},
 		{"sim", "publish a simulated robot's cameras and joints", runSim},
 		{"demo", "node and simulated robot together, with a summary", runDemo},
+		{"health", "ask a running node how it is", runHealth},
 		{"params", "list the node's parameters", runParams},
 		{"version", "print the version and what it was built with", runVersion},
 	}
 }
 
-// insist is the time in which further signals mean what the first one meant.
-// `ros2 launch` without a terminal passes a signal on to processes that got it as
-// members of its group already, and systemd and docker signal groups; the arms
-// must come to rest all the same, for which the node takes a second.
-const insist = 2 * time.Second
-
 func main() {
 	// The first SIGINT or SIGTERM asks for an orderly end: decelerate, hold,
-	// flush. One that comes later than insist ends the process at once.
+	// flush, which takes less than a second. ros2 launch passes on the ctrl-C that
+	// the terminal has sent to all already, so that only one that comes later than
+	// this ends the process at once.
+	const orderly = 2 * time.Second
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, func() { time.AfterFunc(insist, stop) })
+	context.AfterFunc(ctx, func() { time.AfterFunc(orderly, stop) })
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -1,18 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"errors"
+	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ddvla/ddvla/internal/testbundle"
 	"github.com/ddvla/ddvla/ros/rostest"
@@ -22,13 +18,23 @@ import (
 const robotVariable = "DDVLA_TEST_ROBOT"
 
 // The demo starts its own executable again as `ddvla sim`; in tests that is the
-// test binary.
+// test binary, which is also the node and the load of a soak.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "sim" {
-		if os.Getenv(robotVariable) == "crashes" {
-			os.Exit(3)
-		}
+	command := ""
+	if len(os.Args) > 1 {
+		command = os.Args[1]
+	}
+	switch {
+	case command == "sim" && os.Getenv(robotVariable) == "crashes":
+		os.Exit(3)
+	case command == "sim", command == "node":
 		main()
+	case command == soakLoadCommand:
+		if err := soakLoad(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "load:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }
@@ -157,39 +163,5 @@ func TestInterruptedIsSaid(t *testing.T) {
 	}
 	if _, err := os.Stat(out); !os.IsNotExist(err) {
 		t.Errorf("an empty bag is left over: %v", err)
-	}
-}
-
-// Who signals a process group and then a process of it means one end. The robot has
-// time for its own as long as signals come.
-func TestSignalsThatComeTogetherAreOne(t *testing.T) {
-	domain(t)
-	report := filepath.Join(t.TempDir(), "robot.json")
-	cmd := exec.Command(os.Args[0], "sim", "--backend", "cyclone", "--report", report)
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil { // it runs
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	for {
-		select {
-		case err := <-ended:
-			if _, unwritten := os.Stat(report); err != nil || unwritten != nil {
-				t.Errorf("%v, report: %v", err, unwritten)
-			}
-			return
-		default:
-			if err := cmd.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
-				t.Error(err)
-			}
-			time.Sleep(time.Millisecond)
-		}
 	}
 }

@@ -40,7 +40,13 @@ func runNode(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, rn.Close()) }()
+	closing := func(c io.Closer) {
+		// What is being loaded holds on to it; the process ends it.
+		if !errors.Is(err, node.ErrLoading) {
+			err = errors.Join(err, c.Close())
+		}
+	}
+	defer func() { closing(rn) }()
 	published := zapcore.NewNopCore()
 	if !c.args.NoRosout {
 		out, failed := rosout.New(rn, c.level)
@@ -50,14 +56,15 @@ func runNode(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 		defer func() { err = errors.Join(err, out.Close()) }()
 		published = out
 	}
-	n, err := c.start(ctx, rn, zap.New(zapcore.NewTee(console, published)))
+	m, err := c.manage(ctx, rn, zap.New(zapcore.NewTee(console, published)))
+	if err == nil {
+		err = m.Run(ctx, c.settings.Autostart)
+	}
 	if err != nil {
 		// For those who watch /rosout only; the console gets what is returned.
-		zap.New(published).Error("start failed", zap.Error(err))
-		return err
+		zap.New(published).Error("node failed", zap.Error(err))
 	}
-	defer func() { err = errors.Join(err, n.Close()) }()
-	return n.Run(ctx)
+	return err
 }
 
 // configuration is what the command line says about a node.
@@ -89,46 +96,42 @@ func configure(args *param.Args, extra ...param.Assignment) (*configuration, err
 		}
 	}
 	given := append(extra, args.For(c.names.FullyQualified())...)
-	// The bundle decides which cameras there are parameters for.
-	if c.set, err = param.New(node.Parameters(nil), given); err != nil {
-		return nil, usageError{err}
-	}
-	dir := c.set.Values().String("policy")
-	if dir == "" {
-		return nil, usageError{errors.New("parameter policy is not set; give the directory of a bundle that `ddvla export` wrote: --ros-args -p policy:=DIR")}
-	}
-	if c.manifest, err = bundle.ReadManifest(dir); err != nil {
+	if c.set, c.manifest, err = declare(given, c.names); err != nil {
 		return nil, err
 	}
-	var cameras []string
-	for _, camera := range c.manifest.Cameras {
-		cameras = append(cameras, camera.Name)
+	if c.manifest == nil {
+		return nil, usageError{errors.New("parameter policy is not set; give the directory of a bundle that `ddvla export` wrote: --ros-args -p policy:=DIR")}
 	}
-	if c.set, err = param.New(node.Parameters(cameras), given); err != nil {
-		return nil, usageError{err}
-	}
-	if c.settings, err = node.SettingsFrom(c.set.Values(), c.manifest); err != nil {
+	if c.settings, err = node.SettingsFrom(c.set.Values(), c.manifest, c.names); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// start makes the node and serves its parameters. log also goes to what it runs
-// on.
-func (c *configuration) start(ctx context.Context, rn ros.Node, log *zap.Logger) (*node.Node, error) {
+// declare is node.Declare, whose complaints about parameters are wrong usage.
+func declare(given []param.Assignment, names *ros.Names) (*param.Set, *bundle.Manifest, error) {
+	set, m, err := node.Declare(given, names)
+	var wrong node.ParameterError
+	if errors.As(err, &wrong) {
+		err = usageError{wrong.Unwrap()}
+	}
+	return set, m, err
+}
+
+// live is what has live settings.
+type live interface{ SetLive(node.Live) error }
+
+// serve serves the node's parameters, whose live ones go to n.
+func (c *configuration) serve(rn ros.Node, n live, log *zap.Logger) error {
 	for _, name := range c.set.Undeclared() {
 		log.Warn("unknown parameter ignored; `ddvla params` lists them", zap.String("name", name))
 	}
-	settings := c.settings
-	settings.Runtime.Logger = log
-	n, err := node.New(ctx, rn, settings, log)
-	if err != nil {
-		return nil, err
-	}
-	c.set.Check(func(v param.Values) error {
+	if err := c.set.Check(func(v param.Values) error {
 		_, err := node.LiveFrom(v, c.manifest)
 		return err
-	})
+	}); err != nil {
+		return err
+	}
 	c.set.Watch(func(changed []string, v param.Values) {
 		live, err := node.LiveFrom(v, c.manifest)
 		if err == nil {
@@ -140,8 +143,34 @@ func (c *configuration) start(ctx context.Context, rn ros.Node, log *zap.Logger)
 		}
 		log.Info("parameters changed", zap.Strings("changed", changed))
 	})
-	if err := param.Serve(rn, c.set, log); err != nil {
+	return param.Serve(rn, c.set, log)
+}
+
+// start makes an active node, without a lifecycle, and serves its parameters. log
+// also goes to what it runs on.
+func (c *configuration) start(ctx context.Context, rn ros.Node, log *zap.Logger) (*node.Node, error) {
+	settings := c.settings
+	settings.Runtime.Logger = log
+	n, err := node.New(ctx, rn, settings, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.serve(rn, n, log); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
+	n.Activate()
 	return n, nil
+}
+
+// manage makes a node with a lifecycle, unconfigured, and serves its parameters.
+func (c *configuration) manage(ctx context.Context, rn ros.Node, log *zap.Logger) (*node.Managed, error) {
+	m, err := node.Manage(ctx, rn, func() (node.Settings, error) {
+		settings, err := node.SettingsFrom(c.set.Values(), c.manifest, c.names)
+		settings.Runtime.Logger = log
+		return settings, err
+	}, log)
+	if err != nil {
+		return nil, err
+	}
+	return m, c.serve(rn, m, log)
 }

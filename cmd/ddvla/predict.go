@@ -311,7 +311,7 @@ func (p *prediction) infer(ctx context.Context, c *configuration, o *model.Obser
 	runtime.Logger = log
 	began := time.Now()
 	pol, err := model.Open(ctx, c.settings.Policy, model.Options{
-		Runtime: runtime, Decode: &c.settings.Live.Decode, Seed: uint64(c.settings.Seed), Logger: log,
+		Runtime: runtime, Decode: &c.settings.Live.Decode, Seed: uint64(c.settings.Seed),
 	})
 	if err != nil {
 		return err

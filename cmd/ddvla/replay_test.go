@@ -149,13 +149,16 @@ func TestReplayWritesChunksAndCommands(t *testing.T) {
 			for topic, messages := range found {
 				total += len(messages)
 				switch topic {
-				case chunkTopic, traceTopic, commandTopics[0], commandTopics[1], "/diagnostics":
+				case chunkTopic, traceTopic, commandTopics[0], commandTopics[1], "/diagnostics", "/ddvla/status":
 				default:
 					t.Errorf("%d messages on %s", len(messages), topic)
 				}
 			}
 			if !strings.Contains(stdout, fmt.Sprintf("out: %d messages", total)) {
 				t.Errorf("the report does not say that %d messages were written:\n%s", total, stdout)
+			}
+			if n := len(found["/ddvla/status"]); n < len(chunks) {
+				t.Errorf("%d times the status for %d chunks", n, len(chunks))
 			}
 			if len(found["/diagnostics"]) == 0 {
 				t.Error("no diagnostics")

@@ -40,9 +40,12 @@ type Memory struct {
 	Resident, Peak int64
 }
 
-// ProcessMemory reads /proc/self/status, which is Linux's.
-func ProcessMemory() (Memory, error) {
-	raw, err := os.ReadFile("/proc/self/status")
+// ProcessMemory tells what this process holds.
+func ProcessMemory() (Memory, error) { return MemoryOf(os.Getpid()) }
+
+// MemoryOf reads a process's /proc/PID/status, which is Linux's.
+func MemoryOf(pid int) (Memory, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return Memory{}, fmt.Errorf("memory of the process: %w", err)
 	}
@@ -69,7 +72,16 @@ func parseStatus(status string) (m Memory, err error) {
 		*to = kib * 1024
 	}
 	if m.Resident == 0 || m.Peak == 0 {
-		return Memory{}, errors.New("memory of the process: /proc/self/status has no VmRSS and VmHWM")
+		return Memory{}, errors.New("memory of the process: its /proc status has no VmRSS and VmHWM")
 	}
 	return m, nil
+}
+
+// OpenFiles is the number of file descriptors that a process has open, by Linux's /proc.
+func OpenFiles(pid int) (int, error) {
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		return 0, fmt.Errorf("open files of the process: %w", err)
+	}
+	return len(open), nil
 }

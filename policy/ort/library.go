@@ -26,6 +26,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -133,12 +134,15 @@ func inDirectory(dir string) []string {
 // binding's own error for an old library is a number. The library stays loaded,
 // since threads of its own may outlive the last session.
 func probe(path string) (library, error) {
+	// dlerror tells of its own thread's failure only.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	name, symbol := C.CString(path), C.CString("OrtGetApiBase")
 	defer C.free(unsafe.Pointer(name))
 	defer C.free(unsafe.Pointer(symbol))
 	handle := C.dlopen(name, C.RTLD_NOW|C.RTLD_LOCAL)
 	if handle == nil {
-		return library{}, fmt.Errorf("onnxruntime: library cannot be loaded: %s; %s", C.GoString(C.dlerror()), libraryMend)
+		return library{}, fmt.Errorf("onnxruntime: library %s cannot be loaded: %s; %s", path, C.GoString(C.dlerror()), libraryMend)
 	}
 	get := C.dlsym(handle, symbol)
 	if get == nil {

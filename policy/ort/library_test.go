@@ -176,6 +176,39 @@ func TestCUDAComputesInFloat32(t *testing.T) {
 	}
 }
 
+func TestEnginesAreKeptUnderTheBundlesHash(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "engines")
+	o, err := tensorRTOptions(Config{Device: 2, EngineCache: dir, EngineHash: "abc"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"device_id": "2", "trt_engine_cache_enable": "1", "trt_engine_cache_path": dir, "trt_engine_cache_prefix": "abc",
+		"trt_timing_cache_enable": "1", "trt_timing_cache_path": dir,
+	} {
+		if o[name] != want {
+			t.Errorf("%s is %q, want %q", name, o[name], want)
+		}
+	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		t.Errorf("the directory was not made: %v", err)
+	}
+	t.Setenv("XDG_CACHE_HOME", filepath.Dir(dir))
+	if o, err = tensorRTOptions(Config{}); err != nil || o["trt_engine_cache_path"] != filepath.Join(filepath.Dir(dir), "ddvla", "tensorrt") {
+		t.Errorf("the default is %q, %v", o["trt_engine_cache_path"], err)
+	}
+	if _, ok := o["trt_engine_cache_prefix"]; ok {
+		t.Error("an empty hash is given")
+	}
+	file := filepath.Join(filepath.Dir(dir), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tensorRTOptions(Config{EngineCache: file}); err == nil || !strings.Contains(err.Error(), "runtime.engine_cache") {
+		t.Errorf("a file as directory: %v", err)
+	}
+}
+
 func TestProviderThatCannotBeHadIsFatal(t *testing.T) {
 	for _, p := range []Provider{CUDA, TensorRT} {
 		r := open(t, Config{Provider: p})

@@ -35,6 +35,13 @@ type Config struct {
 	Provider Provider
 	// Device is the number of the GPU, from 0.
 	Device int
+	// EngineCache is the directory in which TensorRT keeps the engines that it builds,
+	// which takes minutes, for the next start; "" is ddvla/tensorrt in the user's cache
+	// directory. Other providers keep none.
+	EngineCache string
+	// EngineHash tells the engines of one graph from those of others in EngineCache;
+	// "" takes TensorRT's own name for a graph, which does not look at its weights.
+	EngineHash string
 	// Threads share one operator on the CPU; 0 is one per physical core.
 	Threads int
 	// Logger tells what was loaded and which nodes a GPU provider left to the

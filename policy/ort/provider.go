@@ -3,6 +3,8 @@ package ort
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 
 	onnxruntime "github.com/yalue/onnxruntime_go"
@@ -66,9 +68,37 @@ func (r *Runtime) appendTensorRT(o *onnxruntime.SessionOptions) error {
 	if err != nil {
 		return err
 	}
-	err = p.Update(map[string]string{"device_id": strconv.Itoa(r.config.Device)})
+	options, err := tensorRTOptions(r.config)
+	if err == nil {
+		err = p.Update(options)
+	}
 	if err == nil {
 		err = o.AppendExecutionProviderTensorRT(p)
 	}
 	return errors.Join(err, p.Destroy())
+}
+
+// tensorRTOptions are the settings of the TensorRT provider, whose cache directory
+// they make. Names are those of ONNX Runtime's documentation of the provider.
+func tensorRTOptions(c Config) (map[string]string, error) {
+	cache := c.EngineCache
+	if cache == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			return nil, fmt.Errorf("no directory to keep engines in: %w; set runtime.engine_cache", err)
+		}
+		cache = filepath.Join(user, "ddvla", "tensorrt")
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return nil, fmt.Errorf("runtime.engine_cache: %w", err)
+	}
+	options := map[string]string{
+		"device_id":               strconv.Itoa(c.Device),
+		"trt_engine_cache_enable": "1", "trt_engine_cache_path": cache,
+		"trt_timing_cache_enable": "1", "trt_timing_cache_path": cache,
+	}
+	if c.EngineHash != "" {
+		options["trt_engine_cache_prefix"] = c.EngineHash
+	}
+	return options, nil
 }

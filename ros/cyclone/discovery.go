@@ -7,6 +7,7 @@ import "C"
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"unsafe"
 
@@ -138,6 +139,25 @@ func removeGid(list *[]msgs.Gid, entity C.dds_entity_t) error {
 	g, err := gid(entity)
 	*list = slices.DeleteFunc(*list, func(o msgs.Gid) bool { return o == g })
 	return err
+}
+
+// owner is the node that an endpoint belongs to, as its participant told; "" where it did not.
+func (d *discovery) owner(endpoint msgs.Gid) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, nodes := range d.others {
+		for _, n := range nodes {
+			if slices.Contains(n.WriterGidSeq, endpoint) || slices.Contains(n.ReaderGidSeq, endpoint) {
+				return fullName(n)
+			}
+		}
+	}
+	return ""
+}
+
+// fullName is a node's name with its namespace.
+func fullName(n msgs.NodeEntitiesInfo) string {
+	return strings.TrimSuffix(n.NodeNamespace, "/") + "/" + n.NodeName
 }
 
 // nodes are those of participants that are alive, this one included.

@@ -35,7 +35,7 @@ func (n *node) Graph() ([]ros.GraphNode, error) {
 	}
 	graph := make([]ros.GraphNode, 0, len(nodes))
 	for _, info := range nodes {
-		g := ros.GraphNode{Name: strings.TrimSuffix(info.NodeNamespace, "/") + "/" + info.NodeName}
+		g := ros.GraphNode{Name: fullName(info)}
 		for _, id := range info.WriterGidSeq {
 			e, ok := writers[id]
 			if name, found := strings.CutPrefix(e.Name, topicPrefix+"/"); ok && found {
@@ -59,6 +59,34 @@ func (n *node) Graph() ([]ros.GraphNode, error) {
 	}
 	sort.Slice(graph, func(i, j int) bool { return graph[i].Name < graph[j].Name })
 	return graph, nil
+}
+
+// explain adds to a mismatch what discovery knows of a peer that is refused: DDS itself tells how many there were
+// and the last one's policy. ours is the QoS of the topic's end here.
+func (n *node) explain(m ros.Mismatch, topic, typ string, ours ros.QoS) ros.Mismatch {
+	n.mu.Lock() // so that the participant stays open
+	defer n.mu.Unlock()
+	if n.closed {
+		return m
+	}
+	peers, err := endpoints(n.participant, m.Publishers)
+	if err != nil {
+		return m // nothing more is known
+	}
+	for id, e := range peers {
+		offered, requested := ours, e.QoS
+		if m.Publishers {
+			offered, requested = e.QoS, ours
+		}
+		if e.Name != topicPrefix+topic || e.Type != typ || ros.Incompatible(offered, requested) != m.Policy {
+			continue
+		}
+		m.Offered, m.Requested, m.Peer = offered, requested, n.discovery.owner(id)
+		if m.Peer != "" {
+			break
+		}
+	}
+	return m
 }
 
 // serviceName undoes requestPrefix + name + requestSuffix.

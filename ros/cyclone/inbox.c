@@ -7,6 +7,14 @@
 
 #include "dds/ddsi/ddsi_serdata.h"
 
+enum { TAKE_AT_ONCE = 16, FIRST_RING = 16, SENDERS = 16 };
+
+/* A writer and the number of its newest message. */
+struct sender {
+  uint64_t writer;
+  uint64_t sequence;
+};
+
 /* An inbox moves samples out of the DDS reader the moment they arrive, on the thread that delivers them,
    into a ring of the subscription's own depth. So a busy callback delays nobody, and what is dropped is
    counted, which DDS itself does not do. The reader's own cache only has to hold what arrives on several
@@ -19,12 +27,11 @@ struct inbox {
   uint32_t capacity; /* messages kept at most */
   uint32_t first;
   uint32_t count;
-  uint64_t dropped;
-  uint64_t malformed;
+  struct inbox_totals totals;
+  struct sender senders[SENDERS];
+  uint32_t next_sender; /* whose place a new one takes */
   int event;
 };
-
-enum { TAKE_AT_ONCE = 16, FIRST_RING = 16 };
 
 struct inbox *inbox_create (uint32_t capacity)
 {
@@ -80,20 +87,40 @@ static bool well_formed (const struct inbox_message *m)
   return m->size >= 4 && m->data[0] == 0 && m->data[1] <= 1;
 }
 
+/* Counts what a writer sent between its last message here and this one. A topic rarely has more writers at
+   a time than SENDERS; of one that lost its place, a gap may go unseen. Called with the lock held. */
+static void note_sequence (struct inbox *box, uint64_t writer, uint64_t sequence)
+{
+  if (sequence == 0)
+    return;
+  for (struct sender *s = box->senders; s < box->senders + SENDERS; s++) {
+    if (s->writer != writer || s->sequence == 0)
+      continue;
+    if (sequence > s->sequence) {
+      box->totals.lost += sequence - s->sequence - 1;
+      s->sequence = sequence;
+    }
+    return;
+  }
+  box->senders[box->next_sender] = (struct sender) { writer, sequence };
+  box->next_sender = (box->next_sender + 1) % SENDERS;
+}
+
 /* Called with the lock held. */
 static void put (struct inbox *box, struct ddsi_serdata *sample, const dds_sample_info_t *info)
 {
   struct inbox_message m = { .sample = sample, .stamp = info->source_timestamp, .writer = info->publication_handle };
   m.data = wire_bytes (sample, &m.size);
+  note_sequence (box, m.writer, wire_sequence (sample));
   if (!well_formed (&m)) {
-    box->malformed++;
+    box->totals.malformed++;
     ddsi_serdata_unref (sample);
     return;
   }
   if (box->count == box->capacity || (box->count == box->size && !grow (box))) {
     struct inbox_message oldest = pop (box);
     ddsi_serdata_unref (oldest.sample);
-    box->dropped++;
+    box->totals.dropped++;
   }
   box->ring[(box->first + box->count) % box->size] = m;
   box->count++;
@@ -155,12 +182,12 @@ bool inbox_next (struct inbox *box, struct inbox_message *m)
   return some;
 }
 
-void inbox_counts (struct inbox *box, uint64_t *dropped, uint64_t *malformed)
+struct inbox_totals inbox_counts (struct inbox *box)
 {
   pthread_mutex_lock (&box->lock);
-  *dropped = box->dropped;
-  *malformed = box->malformed;
+  struct inbox_totals totals = box->totals;
   pthread_mutex_unlock (&box->lock);
+  return totals;
 }
 
 void inbox_destroy (struct inbox *box)

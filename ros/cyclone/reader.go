@@ -23,10 +23,10 @@ type reader struct {
 	box           *C.struct_inbox
 	event         *os.File
 
-	mu                 sync.Mutex
-	closed             bool
-	dropped, malformed uint64 // the last totals, once closed
-	ended              chan struct{}
+	mu     sync.Mutex
+	closed bool
+	final  C.struct_inbox_totals // once closed
+	ended  chan struct{}
 }
 
 // message is what a reader hands out; data are valid until the callback returns.
@@ -92,25 +92,22 @@ func (r *reader) isClosed() bool {
 	return r.closed
 }
 
-// counts are the totals of messages dropped and malformed.
-func (r *reader) counts() (dropped, malformed uint64) {
+// counts are the totals of messages that were not handed out.
+func (r *reader) counts() C.struct_inbox_totals {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return r.dropped, r.malformed
+		return r.final
 	}
-	var d, m C.uint64_t
-	C.inbox_counts(r.box, &d, &m)
-	return uint64(d), uint64(m)
+	return C.inbox_counts(r.box)
 }
 
 // close deletes the reader and joins its goroutine; a second close waits for the first.
 func (r *reader) close() {
-	d, m := r.counts()
 	r.mu.Lock()
 	first := !r.closed
 	if first {
-		r.closed, r.dropped, r.malformed = true, d, m
+		r.closed, r.final = true, C.inbox_counts(r.box)
 	}
 	r.mu.Unlock()
 	if !first {

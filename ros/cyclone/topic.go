@@ -15,6 +15,8 @@ import (
 type publisher struct {
 	node *node
 	name string
+	typ  string
+	qos  ros.QoS
 	w    writer
 
 	mu     sync.RWMutex
@@ -27,7 +29,7 @@ func (n *node) Advertise(topic, typ string, qos ros.QoS) (ros.Publisher, error) 
 	if err != nil {
 		return nil, err
 	}
-	p := &publisher{node: n, name: name}
+	p := &publisher{node: n, name: name, typ: typ, qos: qos}
 	err = n.make(func() (part, error) {
 		p.w, err = newWriter(n.participant, topicPrefix+name, wire, qos, "")
 		return p, err
@@ -77,7 +79,8 @@ func (p *publisher) Mismatch() ros.Mismatch {
 	if C.dds_get_offered_incompatible_qos_status(p.w.entity, &s) != C.DDS_RETCODE_OK || s.total_count == 0 {
 		return ros.Mismatch{}
 	}
-	return ros.Mismatch{Count: int(s.total_count), Policy: policyName(s.last_policy_id)}
+	m := ros.Mismatch{Count: int(s.total_count), Policy: policyName(s.last_policy_id)}
+	return p.node.explain(m, p.name, p.typ, p.qos)
 }
 
 func (p *publisher) Close() error {
@@ -102,9 +105,11 @@ func (w writer) matched() int {
 }
 
 type subscription struct {
-	node *node
-	r    *reader
-	once sync.Once
+	node      *node
+	name, typ string
+	qos       ros.QoS
+	r         *reader
+	once      sync.Once
 }
 
 func (n *node) Subscribe(topic, typ string, qos ros.QoS, cb func([]byte, time.Time)) (ros.Subscription, error) {
@@ -112,7 +117,7 @@ func (n *node) Subscribe(topic, typ string, qos ros.QoS, cb func([]byte, time.Ti
 	if err != nil {
 		return nil, err
 	}
-	s := &subscription{node: n}
+	s := &subscription{node: n, name: name, typ: typ, qos: qos}
 	err = n.make(func() (part, error) {
 		s.r, err = newReader(n.participant, topicPrefix+name, wire, qos, qos.Queue(), "", func(m message) { cb(m.data, m.stamp) })
 		return s, err
@@ -134,18 +139,13 @@ func (s *subscription) Mismatch() ros.Mismatch {
 	if C.dds_get_requested_incompatible_qos_status(s.r.entity, &c) != C.DDS_RETCODE_OK || c.total_count == 0 {
 		return ros.Mismatch{}
 	}
-	return ros.Mismatch{Count: int(c.total_count), Policy: policyName(c.last_policy_id)}
+	m := ros.Mismatch{Count: int(c.total_count), Policy: policyName(c.last_policy_id), Publishers: true}
+	return s.node.explain(m, s.name, s.typ, s.qos)
 }
 
-func (s *subscription) Dropped() uint64 {
-	d, _ := s.r.counts()
-	return d
-}
-
-func (s *subscription) Malformed() uint64 {
-	_, m := s.r.counts()
-	return m
-}
+func (s *subscription) Dropped() uint64   { return uint64(s.r.counts().dropped) }
+func (s *subscription) Malformed() uint64 { return uint64(s.r.counts().malformed) }
+func (s *subscription) Lost() uint64      { return uint64(s.r.counts().lost) }
 
 func (s *subscription) Close() error {
 	var err error

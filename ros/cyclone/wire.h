@@ -43,6 +43,9 @@ dds_return_t wire_write (dds_entity_t writer, const struct ddsi_sertype *type, c
 /* The bytes of a sample, valid as long as it is. */
 const uint8_t *wire_bytes (const struct ddsi_serdata *sample, size_t *size);
 
+/* The number that its writer gave a sample, from 1; 0 where it did not come over the network. */
+uint64_t wire_sequence (const struct ddsi_serdata *sample);
+
 /* ---- inbox.c ---- */
 
 struct inbox;
@@ -66,8 +69,14 @@ dds_entity_t inbox_attach (struct inbox *box, dds_entity_t participant, dds_enti
 bool inbox_next (struct inbox *box, struct inbox_message *m);
 /* Gives back m->sample, if any. */
 void inbox_release (struct inbox_message *m);
-/* Totals since the inbox was created. */
-void inbox_counts (struct inbox *box, uint64_t *dropped, uint64_t *malformed);
+/* Totals of messages since the inbox was created. */
+struct inbox_totals {
+  uint64_t dropped;   /* to make room */
+  uint64_t malformed; /* not plain CDR */
+  uint64_t lost;      /* left out in the writers' numbering: they never came */
+};
+
+struct inbox_totals inbox_counts (struct inbox *box);
 /* The reader must have been deleted before. */
 void inbox_destroy (struct inbox *box);
 

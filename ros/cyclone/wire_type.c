@@ -6,12 +6,15 @@
 
 #include "dds/ddsi/ddsi_serdata.h"
 #include "dds/ddsi/ddsi_sertype.h"
+#include "dds/ddsi/q_misc.h"
+#include "dds/ddsi/q_protocol.h"
 #include "dds/ddsi/q_radmin.h"
 
 /* A sample: Cyclone's part, then the encapsulated bytes, zero-padded to a multiple of four because Cyclone
    may read that far. Immutable once made, shared by reference count. */
 struct sample {
   struct ddsi_serdata common;
+  uint64_t sequence; /* the writer's number, from 1; 0 where it did not come over the network */
   size_t size;
   uint8_t data[];
 };
@@ -27,6 +30,7 @@ static struct sample *sample_new (const struct ddsi_sertype *type, enum ddsi_ser
   if (s == NULL)
     return NULL;
   ddsi_serdata_init (&s->common, type, kind);
+  s->sequence = 0;
   s->size = size;
   memset (s->data + size, 0, 4);
   return s;
@@ -36,6 +40,11 @@ const uint8_t *wire_bytes (const struct ddsi_serdata *d, size_t *size)
 {
   *size = sample_of (d)->size;
   return sample_of (d)->data;
+}
+
+uint64_t wire_sequence (const struct ddsi_serdata *d)
+{
+  return sample_of (d)->sequence;
 }
 
 /* ---- operations on samples that Cyclone calls ---- */
@@ -65,6 +74,12 @@ static struct ddsi_serdata *sample_from_network (const struct ddsi_sertype *type
   struct sample *s = sample_new (type, kind, size);
   if (s == NULL)
     return NULL;
+  /* Cyclone does not pass the sequence number on, but the message it parsed is still there, and Data and
+     DataFrag begin alike (DDSI-RTPS 2.2, 9.4.5.3 and 9.4.5.4). */
+  if (fragment != NULL && fragment->submsg_zoff != 0) {
+    const Data_DataFrag_common_t *m = (const Data_DataFrag_common_t *) NN_RMSG_PAYLOADOFF (fragment->rmsg, NN_RDATA_SUBMSG_OFF (fragment));
+    s->sequence = (uint64_t) fromSN (m->writerSN);
+  }
   size_t have = 0;
   for (; fragment != NULL && have < size; fragment = fragment->nextfrag) {
     size_t end = fragment->maxp1 < size ? fragment->maxp1 : size;

@@ -100,8 +100,10 @@ func (b *Bus) attachSubscription(s *subscription) {
 
 func (b *Bus) match(p *publisher, s *subscription) {
 	if policy := ros.Incompatible(p.qos, s.qos); policy != "" {
-		p.refuse(policy)
-		s.refuse(policy)
+		m := ros.Mismatch{Policy: policy, Offered: p.qos, Requested: s.qos, Peer: s.node.Name()}
+		p.refuse(m)
+		m.Publishers, m.Peer = true, p.node.Name()
+		s.refuse(m)
 		return
 	}
 	p.add(s)

@@ -16,11 +16,12 @@ type refusals struct {
 	m  ros.Mismatch
 }
 
-func (r *refusals) refuse(policy string) {
+// refuse notes the last one; m's Count does not matter.
+func (r *refusals) refuse(m ros.Mismatch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.m.Count++
-	r.m.Policy = policy
+	m.Count = r.m.Count + 1
+	r.m = m
 }
 
 // Mismatch is described at ros.Publisher.
@@ -155,6 +156,7 @@ func (s *subscription) isClosed() bool         { return s.box.Closed() }
 func (s *subscription) MatchedPublishers() int { return int(s.matched.Load()) }
 func (s *subscription) Dropped() uint64        { return s.box.Dropped() }
 func (s *subscription) Malformed() uint64      { return 0 } // Publish lets none in
+func (s *subscription) Lost() uint64           { return 0 } // there is no network
 
 func (s *subscription) Close() error {
 	s.once.Do(func() {

@@ -180,6 +180,7 @@ func (*subscription) MatchedPublishers() int { return 1 }
 func (*subscription) Mismatch() ros.Mismatch { return ros.Mismatch{} }
 func (*subscription) Dropped() uint64        { return 0 }
 func (*subscription) Malformed() uint64      { return 0 }
+func (*subscription) Lost() uint64           { return 0 }
 
 func (s *subscription) isClosed() bool {
 	s.node.mu.Lock()

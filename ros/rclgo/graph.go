@@ -139,11 +139,12 @@ func finite(d time.Duration) time.Duration {
 type refusals struct {
 	node       *node
 	topic, typ string // in full
+	ours       ros.QoS
 	peers      listPeers
-	policy     func(peer ros.QoS) string // the policy that keeps the two apart, or ""
 
-	seen map[rclgo.GID]struct{} // under the node's lock, as is last
-	last string
+	seen   map[rclgo.GID]struct{} // under the node's lock, as are last and lastID
+	last   ros.Mismatch           // Publishers is set from the start
+	lastID rclgo.GID
 }
 
 func (r *refusals) now() ros.Mismatch {
@@ -152,16 +153,35 @@ func (r *refusals) now() ros.Mismatch {
 	if !r.node.closed {
 		peers, _ := r.peers(r.topic, demangled) // with an error nothing new is known
 		for _, p := range peers {
-			policy := r.policy(qosOf(p.QosProfile))
-			if _, old := r.seen[p.EndpointGID]; old || policy == "" || p.TopicType != r.typ {
-				continue
+			_, old := r.seen[p.EndpointGID]
+			unnamed := p.EndpointGID == r.lastID && r.last.Peer == "" // its node may be known by now
+			if p.TopicType == r.typ && (!old || unnamed) {
+				r.compare(p)
 			}
-			if r.seen == nil {
-				r.seen = make(map[rclgo.GID]struct{})
-			}
-			r.seen[p.EndpointGID] = struct{}{}
-			r.last = policy
 		}
 	}
-	return ros.Mismatch{Count: len(r.seen), Policy: r.last}
+	return r.last
 }
+
+// compare notes a peer if QoS keeps it away.
+func (r *refusals) compare(p rclgo.TopicEndpointInfo) {
+	offered, requested := r.ours, qosOf(p.QosProfile)
+	if r.last.Publishers {
+		offered, requested = requested, offered
+	}
+	policy := ros.Incompatible(offered, requested)
+	if policy == "" {
+		return
+	}
+	if r.seen == nil {
+		r.seen = make(map[rclgo.GID]struct{})
+	}
+	r.seen[p.EndpointGID], r.lastID = struct{}{}, p.EndpointGID
+	r.last.Count, r.last.Policy, r.last.Offered, r.last.Requested = len(r.seen), policy, offered, requested
+	if r.last.Peer = ""; p.NodeName != unknownNode {
+		r.last.Peer = strings.TrimSuffix(p.NodeNamespace, "/") + "/" + p.NodeName
+	}
+}
+
+// unknownNode is what rmw calls the node of an endpoint that no node has told to be its own.
+const unknownNode = "_NODE_NAME_UNKNOWN_"

@@ -66,8 +66,7 @@ func (n *node) Advertise(topic, typ string, qos ros.QoS) (ros.Publisher, error) 
 		if err != nil {
 			return nil, err
 		}
-		p.refused = refusals{node: n, topic: full, typ: typ, peers: n.node.GetSubscriptionsInfoByTopic,
-			policy: func(requested ros.QoS) string { return ros.Incompatible(qos, requested) }}
+		p.refused = refusals{node: n, topic: full, typ: typ, ours: qos, peers: n.node.GetSubscriptionsInfoByTopic}
 		p.pub, err = n.node.NewPublisher(topic, ts, &rclgo.PublisherOptions{Qos: profile(qos)})
 		return p, brief(err)
 	})
@@ -189,8 +188,8 @@ func (n *node) Subscribe(topic, typ string, qos ros.QoS, cb func([]byte, time.Ti
 		if err != nil {
 			return nil, err
 		}
-		s.refused = refusals{node: n, topic: full, typ: typ, peers: n.node.GetPublishersInfoByTopic,
-			policy: func(offered ros.QoS) string { return ros.Incompatible(offered, qos) }}
+		s.refused = refusals{node: n, topic: full, typ: typ, ours: qos, peers: n.node.GetPublishersInfoByTopic,
+			last: ros.Mismatch{Publishers: true}}
 		s.box = inbox.New[message](qos.Queue())
 		reader := profile(qos)
 		reader.Depth = max(reader.Depth, readerCache)
@@ -243,6 +242,9 @@ func (s *subscription) Mismatch() ros.Mismatch { return s.refused.now() }
 
 func (s *subscription) Dropped() uint64   { return s.box.Dropped() }
 func (s *subscription) Malformed() uint64 { return s.malformed.Load() }
+
+// Lost is 0: rclgo does not pass on the numbers that publishers give their messages.
+func (s *subscription) Lost() uint64 { return 0 }
 
 func (s *subscription) Close() error {
 	var err error

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -28,6 +29,8 @@ type script struct {
 	Publish  []endpoint // publishes Count messages, numbered from 0, as soon as it runs
 	Take     []endpoint // subscribes and counts
 	Triggers []string   // services of std_srvs/srv/Trigger; "<name>" answers its own name
+	Recode   []endpoint // as Echo, but what is published was decoded and encoded again
+	Answer   []endpoint // services whose replies are random; see randomReply
 }
 
 type endpoint struct {
@@ -73,13 +76,17 @@ func (s script) run(b Backend, in io.Reader, out io.Writer) (err error) {
 		subscriptions = append(subscriptions, sub)
 		return err
 	}
-	for _, e := range s.Echo {
+	for _, e := range slices.Concat(s.Echo, s.Recode) {
 		back, err := n.Advertise(e.Topic+"_back", e.Type, e.QoS)
 		if err != nil {
 			return err
 		}
 		echoes = append(echoes, back)
+		again := slices.Contains(s.Recode, e)
 		if err := subscribe(e, func(raw []byte, _ time.Time) {
+			if again {
+				raw = recoded(e.Type, raw)
+			}
 			if back.Publish(raw) == nil {
 				r.Echoed.Add(1)
 			}
@@ -95,6 +102,13 @@ func (s script) run(b Backend, in io.Reader, out io.Writer) (err error) {
 	for _, name := range s.Triggers {
 		if _, err := n.Serve(name, "std_srvs/srv/Trigger", func(context.Context, []byte) ([]byte, error) {
 			return triggerReply(name), nil
+		}); err != nil {
+			return err
+		}
+	}
+	for _, e := range s.Answer {
+		if _, err := n.Serve(e.Topic, e.Type, func(_ context.Context, request []byte) ([]byte, error) {
+			return randomReply(e.Type, recoded(e.Type+"_Request", request))
 		}); err != nil {
 			return err
 		}

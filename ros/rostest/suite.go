@@ -40,6 +40,8 @@ func promises(t *testing.T, b Backend, process bool) {
 		run  func(*fixture)
 	}{
 		{"messages arrive whole and in order", wholeAndInOrder},
+		{"every type crosses whole", everyType},
+		{"every service crosses whole", everyService},
 		{"QoS decides who matches and says why not", qosMatrix},
 		{"latecomers get what QoS promises", latecomers},
 		{"a busy callback drops by depth and counts", busyCallback},

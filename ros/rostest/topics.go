@@ -59,8 +59,9 @@ func qosMatrix(f *fixture) {
 			kinds = append(kinds, ros.QoS{Reliability: r, Durability: d, Depth: 10})
 		}
 	}
-	deadline := ros.QoS{Depth: 10, Deadline: 10 * time.Second}
-	kinds = append(kinds, deadline)
+	for _, deadline := range []time.Duration{10 * time.Second, 20 * time.Second} {
+		kinds = append(kinds, ros.QoS{Depth: 10, Deadline: deadline})
+	}
 	var s script
 	topic := func(o, r int) string { return fmt.Sprintf("offer%d_request%d", o, r) }
 	for o, offered := range kinds {
@@ -96,9 +97,16 @@ func qosMatrix(f *fixture) {
 			continue
 		}
 		Wait(f, fmt.Sprintf("mismatch of (%v) with (%v) is told", c.offered, c.requested), func() bool {
-			return c.sub.Mismatch() == ros.Mismatch{Count: 1, Policy: policy} &&
-				c.pub.Mismatch() == ros.Mismatch{Count: 1, Policy: policy}
+			return c.sub.Mismatch().Count == 1 && c.pub.Mismatch().Count == 1
 		})
+		// The node that an endpoint belongs to is told apart from the endpoint itself.
+		Wait(f, "the peer is named", func() bool { return c.sub.Mismatch().Peer != "" && c.pub.Mismatch().Peer != "" })
+		for side, m := range map[bool]ros.Mismatch{true: c.sub.Mismatch(), false: c.pub.Mismatch()} {
+			if m.Count != 1 || m.Publishers != side || m.Policy != policy || m.Peer != "/rostest/peer" ||
+				!sameRules(m.Offered, c.offered) || !sameRules(m.Requested, c.requested) {
+				f.Errorf("(%v) with (%v) is told as %+v: %v", c.offered, c.requested, m, m)
+			}
+		}
 		Wait(f, "the peer knows too", func() bool { return p.ask().Refused[i].Policy == policy })
 		if c.sub.MatchedPublishers() != 0 || c.pub.MatchedSubscriptions() != 0 {
 			f.Errorf("(%v) with (%v) matched", c.offered, c.requested)
@@ -116,6 +124,11 @@ func qosMatrix(f *fixture) {
 		f.publish(c.pub, numbered(1, 0))
 	}
 	Wait(f, "all matching topics carry data", func() bool { return p.ask().Echoed == int64(matching) })
+}
+
+// sameRules tells whether two QoS are the same to those who decide on a match.
+func sameRules(a, b ros.QoS) bool {
+	return a.Reliability == b.Reliability && a.Durability == b.Durability && a.Deadline == b.Deadline
 }
 
 func latecomers(f *fixture) {

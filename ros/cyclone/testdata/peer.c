@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "chatter.h"
+#include "ros.h"
 #include "dds/dds.h"
 
 int main (int argc, char **argv)

@@ -1,0 +1,75 @@
+"""Feeds a recorded bag to the ddvla node, which moves nothing.
+
+ros2 launch discrete_diffusion_vla replay.launch.py bag:=/bags/mine policy:=/models/mine
+ros2 launch discrete_diffusion_vla replay.launch.py bag:=/bags/mine policy:=/models/mine player:=ros2
+ros2 launch discrete_diffusion_vla replay.launch.py --show-args
+"""
+
+import shlex
+from pathlib import Path
+
+import yaml
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, IncludeLaunchDescription, OpaqueFunction, SetLaunchConfiguration, Shutdown
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import SetRemap
+
+HERE = Path(__file__).resolve().parent
+BOOL = ["true", "false"]
+
+ARGUMENTS = [
+    DeclareLaunchArgument("policy", description="Directory of the policy bundle that `ddvla export` wrote."),
+    DeclareLaunchArgument("bag", description="rosbag2 directory or .mcap file to play."),
+    DeclareLaunchArgument(
+        "player", default_value="ddvla", choices=["ddvla", "ros2"],
+        description="ddvla replays in one process, as fast as it can, with the same result each time, into a new bag. ros2 plays on the graph with `ros2 bag play --clock`, for rqt and the like.",
+    ),
+    DeclareLaunchArgument("out", default_value="", description="player ddvla: directory of the bag to write. Empty is the bag's name with _replay."),
+    DeclareLaunchArgument("every", default_value="1", description="player ddvla: make a chunk from every n-th complete set of pictures."),
+    DeclareLaunchArgument("realtime", default_value="false", choices=BOOL, description="player ddvla: at the recording's speed."),
+    DeclareLaunchArgument("rate", default_value="1.0", description="player ros2: speed of the recording."),
+    DeclareLaunchArgument("delay", default_value="10.0", description="player ros2: seconds before it plays, for the policy to load."),
+    DeclareLaunchArgument("loop", default_value="false", choices=BOOL, description="player ros2: begin again at the end; the node takes the jump of the clock as a new start."),
+]
+
+
+def player(context):
+    """What cobot_magic.launch.py is told, and with player ros2 the process that plays."""
+    given = context.launch_configurations
+    if given["player"] == "ddvla":
+        command = ["replay", given["bag"], "--every", given["every"]]
+        if given["out"]:
+            command += ["--out", given["out"]]
+        if given["realtime"] == "true":
+            command.append("--realtime")
+        # One process, on no middleware.
+        return [SetLaunchConfiguration("command", shlex.join(command)), SetLaunchConfiguration("backend", "")]
+    # Neither the recorded commands nor the node's may reach a driver that happens to run, and what a node said
+    # when it was recorded must not be taken for what this one says.
+    profile = HERE.parent / "params" / (given.get("profile", "aloha") + ".yaml")
+    parameters = yaml.safe_load(profile.read_text())["/**"]["ros__parameters"]
+    commands = [parameters[f"arms.{side}.command_topic"] for side in ("left", "right")]
+    node = "/".join(["", *given.get("namespace", "").strip("/").split(), "ddvla"])
+    recorded = [*commands, "/diagnostics", "/rosout", node + "/action_chunk", node + "/decode_trace"]
+    play = ["ros2", "bag", "play", given["bag"], "--clock", "100", "--rate", given["rate"], "--delay", given["delay"]]
+    if given["loop"] == "true":
+        play.append("--loop")
+    return [
+        SetLaunchConfiguration("use_sim_time", "true"),
+        *[SetRemap(topic, "/replay" + topic) for topic in commands],
+        ExecuteProcess(
+            cmd=[*play, "--remap", *[f"{topic}:=/recorded{topic}" for topic in recorded]],
+            output="screen",
+            on_exit=ended,
+        ),
+    ]
+
+
+def ended(event, context):
+    """Ends the launch with a process, unless it is ending: a second SIGINT would cut the node's own end short."""
+    return None if context.is_shutdown else Shutdown(reason=f"{event.process_name} has ended")
+
+
+def generate_launch_description():
+    robot = IncludeLaunchDescription(str(HERE / "cobot_magic.launch.py"), launch_arguments=[("policy", LaunchConfiguration("policy"))])
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=player), robot])
