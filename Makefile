@@ -41,9 +41,10 @@ demo: bundle ## run the whole job over DDS without a robot: cameras and arms in,
 test: setup-test bundle ## run all tests
 	$(GO_TEST) ./...
 
-test-ros: ## test the rclgo back end against the ROS 2 that is sourced, and with the Cyclone back end
+test-ros: setup ## test against the ROS 2 Humble that is sourced: the rclgo back end, and ddvla under the ros2 command
 	@test -n "$$AMENT_PREFIX_PATH" || { echo "make test-ros: source ROS 2 first, such as . /opt/ros/humble/setup.bash"; exit 2; }
-	$(GO_TEST) -tags rclgo ./ros/rclgo
+	$(GO_TEST) -count 1 -tags rclgo ./ros/rclgo
+	$(GO_TEST) -count 1 -timeout 40m ./internal/ros2cli -args -ros2
 
 colcon: $(if $(AMENT_PREFIX_PATH),bundle) ## build the ROS package as a workspace does and check it (rclgo, launched, where ROS 2 is sourced; else Cyclone)
 	@tools/setup colcon

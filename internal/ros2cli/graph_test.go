@@ -93,7 +93,7 @@ func topics(r *rig, t *testing.T) {
 	r.robot(t)
 	n := r.node(t)
 	r.instruct(t, n, "reach for the red cube")
-	r.shows(t, []string{"key: instruction\n", "value: reach for the red cube\n", "name: 'ddvla: cameras'\n", "name: 'ddvla: arms'\n"},
+	r.shows(t, []string{"key: instruction\n", "value: reach for the red cube\n", "name: 'ddvla: cameras'\n", "name: 'ddvla: executor'\n"},
 		"topic", "echo", "--once", "--full-length", "/diagnostics")
 	r.shows(t, []string{"frame_id:", "joint_names:\n", "positions:\n", "time_from_start:\n"},
 		"topic", "echo", "--once", "--full-length", "/ddvla/action_chunk")

@@ -11,7 +11,7 @@ import (
 // lifecycle takes the node through its states.
 func lifecycle(r *rig, t *testing.T) {
 	r.robot(t)
-	r.node(t)
+	n := r.node(t)
 	if said := r.shows(t, []string{"/ddvla/enable\n"}, "service", "list"); !strings.Contains(said, "/ddvla/change_state\n") {
 		t.Skip("skipped: the node serves no lifecycle")
 	}
@@ -38,8 +38,11 @@ func lifecycle(r *rig, t *testing.T) {
 	if status == 0 || !strings.Contains(said, "Unknown transition requested") {
 		t.Errorf("an active node was configured: status %d", status)
 	}
-	// Active again, it works again.
+	// Active again, it works again. Its end is final, and brings the arms to rest first.
 	r.shows(t, []string{"success=True"}, "service", "call", "/ddvla/enable", trigger)
+	r.shows(t, []string{"Transitioning successful\n"}, "lifecycle", "set", "/ddvla", "shutdown")
+	r.shows(t, []string{"finalized [4]\n"}, "lifecycle", "get", "/ddvla")
+	n.says("shutting_down")
 }
 
 // told tells whether the goals of the transitions in an echo of transition_event pass through the states in

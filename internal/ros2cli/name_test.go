@@ -46,7 +46,7 @@ func signals(r *rig, t *testing.T) {
 		r.shows(t, []string{"success=True"}, "service", "call", "/ddvla/enable", trigger)
 		r.shows(t, []string{"position:\n"}, "topic", "echo", "--once", "/master/joint_left")
 		logs := r.start(t, "ros2", "topic", "echo", "--full-length", "/rosout")
-		logs.says("ready") // rosout is transient local
+		logs.says("name: ddvla\n") // rosout is transient local
 		if status := n.signal(signals...); status != 0 {
 			t.Errorf("status %d after %v", status, signals)
 		}

@@ -1,6 +1,7 @@
 package ros2cli
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -18,9 +19,10 @@ func packaged(r *rig, t *testing.T) {
 		t.Fatal(err)
 	}
 	install := filepath.Join(t.TempDir(), "install")
-	build := []string{"colcon", "build", "--base-paths", root, "--build-base", filepath.Join(t.TempDir(), "build"), "--install-base", install}
+	build := []string{"colcon", "build", "--base-paths", root, "--build-base", filepath.Join(t.TempDir(), "build"), "--install-base", install,
+		"--cmake-args", "-DPython3_EXECUTABLE=/usr/bin/python3"} // the Python of ROS, which another one on PATH may hide
 	if r.backend == "cyclone" {
-		build = append(build, "--cmake-args", "-DDDVLA_RCLGO=OFF")
+		build = append(build, "-DDDVLA_RCLGO=OFF")
 	}
 	said, status := r.run(t, build...)
 	t.Logf("$ %s\n%s", strings.Join(build, " "), shortened(said))
@@ -32,32 +34,62 @@ func packaged(r *rig, t *testing.T) {
 		return append([]string{"bash", "-c", `. "$0" && exec "$@"`, filepath.Join(install, "setup.bash")}, command...)
 	}
 
-	r.robot(t)
+	robot := r.robot(t)
 	t.Run("run", func(t *testing.T) {
 		n := r.start(t, with("ros2", "run", "discrete_diffusion_vla", "ddvla", "node", "--ros-args",
 			"-p", "policy:="+r.bundle, "-p", "decode.rounds:=2", "-r", "__ns:=/robot")...)
-		n.says("ready")
+		n.says(active)
 		r.shows(t, []string{"/robot/ddvla\n"}, "node", "list")
 		r.interrupted(t, n)
 	})
 	t.Run("launch", func(t *testing.T) {
-		args, status := r.run(t, with("ros2", "launch", "discrete_diffusion_vla", "cobot_magic.launch.py", "--show-args")...)
-		t.Logf("$ ros2 launch discrete_diffusion_vla cobot_magic.launch.py --show-args\n%s", args)
-		for _, want := range []string{"'policy':\n        Directory of the policy bundle", "'params_file':\n", "'namespace':\n", "'use_sim_time':\n", "'log_level':\n"} {
-			if status != 0 || !strings.Contains(args, want) {
-				t.Errorf("status %d, %q is not explained", status, want)
+		for file, arguments := range map[string][]string{
+			"cobot_magic.launch.py": {"policy", "profile", "params_file", "instruction", "autostart", "namespace", "use_sim_time", "log_level"},
+			"simulation.launch.py":  {"policy", "scene", "instructions", "compressed", "namespace"},
+			"replay.launch.py":      {"policy", "bag", "player", "loop"},
+		} {
+			said, status := r.run(t, with("ros2", "launch", "discrete_diffusion_vla", file, "--show-args")...)
+			t.Logf("$ ros2 launch discrete_diffusion_vla %s --show-args\n%s", file, said)
+			for _, name := range arguments {
+				if status != 0 || !strings.Contains(said, "'"+name+"':\n") {
+					t.Errorf("%s: status %d, no argument %q", file, status, name)
+				}
+			}
+			if strings.Contains(said, "no description given") {
+				t.Errorf("%s: an argument is not explained", file)
 			}
 		}
+		params := filepath.Join(t.TempDir(), "mine.yaml")
+		if err := os.WriteFile(params, []byte("/robot/ddvla:\n  ros__parameters:\n    rate: 4.0\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
 		n := r.start(t, with("ros2", "launch", "discrete_diffusion_vla", "cobot_magic.launch.py",
-			"policy:="+r.bundle, "namespace:=robot", "log_level:=debug")...)
-		n.says("ready")
+			"policy:="+r.bundle, "namespace:=robot", "log_level:=debug", "params_file:="+params)...)
+		n.says(active)
 		r.shows(t, []string{"/robot/ddvla\n"}, "node", "list")
-		// From the params file, the launch file and the command line.
-		r.shows(t, []string{"Double value is: 10.0\n"}, "param", "get", "/robot/ddvla", "rate")
-		r.shows(t, []string{"share/discrete_diffusion_vla/urdf/cobot_magic.urdf\n"}, "param", "get", "/robot/ddvla", "urdf")
+		// From the profile, the command line and a params file that counts more than the profile.
+		r.shows(t, []string{"String value is: /master/joint_left\n"}, "param", "get", "/robot/ddvla", "arms.left.command_topic")
 		r.shows(t, []string{"String value is: " + r.bundle + "\n"}, "param", "get", "/robot/ddvla", "policy")
+		r.shows(t, []string{"Double value is: 4.0\n"}, "param", "get", "/robot/ddvla", "rate")
 		r.interrupted(t, n)
 		n.says("process has finished cleanly")
+	})
+	robot.quit()
+	recording := filepath.Join(t.TempDir(), "recording")
+	t.Run("launch simulation", func(t *testing.T) {
+		n := r.start(t, with("ros2", "launch", "discrete_diffusion_vla", "simulation.launch.py", "policy:="+r.bundle, "draw:=1", "each:=1s",
+			"record:="+recording)...)
+		n.says("The arms are enabled", "cm at the start,") // it has a robot of its own, and ends with it
+		if status := n.wait(nil); status != 0 || strings.Count(n.output(), "process has finished cleanly") != 2 {
+			t.Errorf("status %d:\n%s", status, n.output())
+		}
+	})
+	t.Run("launch replay", func(t *testing.T) {
+		n := r.start(t, with("ros2", "launch", "discrete_diffusion_vla", "replay.launch.py", "policy:="+r.bundle, "bag:="+recording, "player:=ros2")...)
+		n.says("thinking") // about recorded pictures, and with the recorded instruction
+		if status := n.wait(nil); status != 0 || strings.Count(n.output(), "process has finished cleanly") != 2 {
+			t.Errorf("status %d:\n%s", status, n.output())
+		}
 	})
 }
 

@@ -1,12 +1,12 @@
 package ros2cli
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
@@ -45,12 +45,12 @@ func parameters(r *rig, t *testing.T) {
 	r.shows(t, []string{"Double values are: array('d', [0.5, 0.25])\n"}, "param", "get", "/ddvla", "decode.threshold")
 	set("Set parameter successful\n", "decode.threshold", "[]")
 	r.shows(t, []string{"Double value is: 5.0\n"}, "param", "get", "/ddvla", "rate") // what was refused left nothing
-	dumpAndLoad(r, t)
+	dumpAndLoad(r, t, n)
 }
 
 // dumpAndLoad stores the parameters, changes them and brings them back, into the node that runs and into one
 // that starts.
-func dumpAndLoad(r *rig, t *testing.T) {
+func dumpAndLoad(r *rig, t *testing.T, n *process) {
 	path := filepath.Join(t.TempDir(), "ddvla.yaml")
 	before := r.dump(t, "/ddvla", path)
 	if before["rate"] != 5.0 || before["limits"].(map[string]any)["velocity"] != 1.0 {
@@ -76,14 +76,12 @@ func dumpAndLoad(r *rig, t *testing.T) {
 	if after := r.dump(t, "/ddvla", filepath.Join(t.TempDir(), "again.yaml")); !reflect.DeepEqual(after, before) {
 		t.Errorf("after loading: %v\nwant %v", after, before)
 	}
-	// A node that starts takes all of the dump. A params file knows nodes by their full names.
-	renamed := filepath.Join(t.TempDir(), "fresh.yaml")
-	if err := os.WriteFile(renamed, bytes.Replace(dumped, []byte("/ddvla:"), []byte("/fresh/ddvla:"), 1), 0o644); err != nil {
-		t.Fatal(err)
+	// A node that starts takes all of the dump.
+	if status := n.interrupt(syscall.SIGINT); status != 0 {
+		t.Errorf("status %d after SIGINT", status)
 	}
-	r.node(t, "-r", "__ns:=/fresh", "--params-file", renamed)
-	r.shows(t, []string{"/fresh/ddvla\n"}, "node", "list")
-	if after := r.dump(t, "/fresh/ddvla", filepath.Join(t.TempDir(), "again.yaml")); !reflect.DeepEqual(after, before) {
+	r.start(t, r.ddvla, "node", "--backend", r.backend, "--ros-args", "--params-file", path).says(active)
+	if after := r.dump(t, "/ddvla", filepath.Join(t.TempDir(), "again.yaml")); !reflect.DeepEqual(after, before) {
 		t.Errorf("a node that starts with the dump has %v\nwant %v", after, before)
 	}
 }

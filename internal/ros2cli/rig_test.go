@@ -185,14 +185,17 @@ func (r *rig) robot(t testing.TB, flags ...string) *process {
 	return p
 }
 
-// node starts the node, with further ROS arguments, and waits until it is ready.
+// node starts the node, with further ROS arguments, and waits until it is active.
 func (r *rig) node(t testing.TB, args ...string) *process {
 	t.Helper()
 	p := r.start(t, append([]string{r.ddvla, "node", "--backend", r.backend, "--ros-args", "-p", "policy:=" + r.bundle,
 		"-p", "decode.rounds:=2", "-p", "runtime.threads:=1"}, args...)...)
-	p.says("ready")
+	p.says(active)
 	return p
 }
+
+// active is what the node logs when it has started.
+const active = "active: observations are taken"
 
 // instruct says what to do and waits until the node knows.
 func (r *rig) instruct(t testing.TB, node *process, text string) {
