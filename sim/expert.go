@@ -42,7 +42,7 @@ func NewExpert(arms *Arms, scene Scene) (*Expert, error) {
 	for _, c := range scene.Cubes {
 		goal := Home()
 		s := c.Side()
-		if err := solveIK(arms.Chain(s), c.Target(), goal.Joints(s)); err != nil {
+		if err := solveIK(arms.Chain(s), [3]float64{c.Target().X, c.Target().Y, c.Target().Z}, goal.Joints(s)); err != nil {
 			return nil, fmt.Errorf("%s cube: %w", c.Colour, err)
 		}
 		*goal.Gripper(s) = gripperActing
