@@ -505,3 +505,55 @@ func BenchmarkConvert(b *testing.B) {
 		}
 	}
 }
+
+// A policy that moves the right tool, as BridgeData V2 has it: along and about
+// the base's axes. The left arm holds.
+func ExampleMapper() {
+	robot, err := urdf.CobotMagic()
+	if err != nil {
+		panic(err)
+	}
+	var layout control.Layout
+	for _, side := range []string{"left", "right"} {
+		arm := control.Arm{Name: side}
+		for i := 1; i <= 6; i++ {
+			j, err := robot.Joint(fmt.Sprintf("f%c_joint%d", side[0], i))
+			if err != nil {
+				panic(err)
+			}
+			arm.Joints = append(arm.Joints, control.Joint{Name: fmt.Sprintf("joint%d", i), Limits: control.RevoluteLimits(j.Lower, j.Upper)})
+		}
+		arm.Joints = append(arm.Joints, control.Joint{Name: "gripper", Gripper: true, Limits: control.GripperLimits(0.07)})
+		layout = append(layout, arm)
+	}
+	cfg := control.DefaultSpaceConfig(layout, []control.Dim{
+		{Name: "right_x", Space: "ee_delta"}, {Name: "right_y", Space: "ee_delta"}, {Name: "right_z", Space: "ee_delta"},
+		{Name: "right_roll", Space: "ee_delta"}, {Name: "right_pitch", Space: "ee_delta"}, {Name: "right_yaw", Space: "ee_delta"},
+		{Name: "right_gripper", Space: "ee_delta", Gripper: true},
+	})
+	chain, err := robot.Chain("fr_base_link", "fr_tool0")
+	if err != nil {
+		panic(err)
+	}
+	if cfg.IK[1], err = control.NewIK(chain, control.DefaultIKConfig(chain)); err != nil {
+		panic(err)
+	}
+	mapper, err := control.NewMapper(cfg)
+	if err != nil {
+		panic(err)
+	}
+	measured := []float64{0, 1.35, -1.15, 0, 1.1, 0, 0.03, 0, 1.35, -1.15, 0, 1.1, 0, 0.03}
+	commanded := measured
+	var out control.Mapped
+	chunk := []float64{
+		0.01, 0, 0, 0, 0, 0, 0.05,
+		0.01, 0, 0, 0, 0, 0, 0.05,
+	}
+	if err := mapper.Convert(chunk, 20, measured, commanded, &out); err != nil {
+		panic(err)
+	}
+	before, after := chain.Forward(measured[7:13]), chain.Forward(out.Values[21:27])
+	fmt.Printf("%d rows of %d joints, %d reached; the right tool goes %.0f mm forward, its gripper to %.2f m, left joint2 stays at %.2f\n",
+		len(out.Values)/14, 14, out.Count(control.Reached), 1e3*(after.P[0]-before.P[0]), out.Values[27], out.Values[15])
+	// Output: 2 rows of 14 joints, 4 reached; the right tool goes 20 mm forward, its gripper to 0.05 m, left joint2 stays at 1.35
+}
