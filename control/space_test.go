@@ -217,23 +217,24 @@ func TestJointDeltasDoNotWindUp(t *testing.T) {
 	m := newMapper(t, []control.Dim{
 		{Name: "left_joint1", Space: "joint_delta"}, {Name: "left_joint2", Space: "joint_delta"}, {Name: "left_joint3", Space: "joint_delta"},
 		{Name: "left_joint4", Space: "joint_delta"}, {Name: "left_joint5", Space: "joint_delta"}, {Name: "left_joint6", Space: "joint_delta"},
+		{Name: "left_gripper", Space: "joint_delta"}, // without a gripper rule it is a change too
 	}, nil)
 	from := both()
 	from[1] = -0.003
 	var out control.Mapped
 	if err := m.Convert([]float64{
-		2, -0.1, 0, 0, 0, 0,
-		2, -0.1, 0, 0, 0, 0,
-		-0.5, 0.1, 0, 0, 0, 0,
+		2, -0.1, 0, 0, 0, 0, 0.03,
+		2, -0.1, 0, 0, 0, 0, 0.03,
+		-0.5, 0.1, 0, 0, 0, 0, -0.02,
 	}, 10, from, both(), &out); err != nil {
 		t.Fatal(err)
 	}
-	for r, want := range [][2]float64{{2, -0.003}, {2.618, -0.003}, {2.118, 0.097}} {
-		if got := out.Values[14*r:]; math.Abs(got[0]-want[0]) > 1e-12 || math.Abs(got[1]-want[1]) > 1e-12 {
-			t.Errorf("row %d: %v, want %v", r, got[:2], want)
+	for r, want := range [][3]float64{{2, -0.003, 0.06}, {2.618, -0.003, 0.07}, {2.118, 0.097, 0.05}} {
+		if got := out.Values[14*r:]; chebyshev([]float64{got[0], got[1], got[6]}, want[:]) > 1e-12 {
+			t.Errorf("row %d: %v, want %v", r, got[:7], want)
 		}
 	}
-	if out.Arms[2].Fit != control.AtLimit || out.Arms[2].Joint > 1 || out.Arms[4].Fit != control.Reached || out.Arms[1].Fit != control.Reached {
+	if out.Arms[2].Fit != control.AtLimit || out.Arms[2].Joint < 0 || out.Arms[4].Fit != control.Reached || out.Arms[1].Fit != control.Reached {
 		t.Errorf("%+v", out.Arms)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/ddvla/ddvla/control"
+	"github.com/ddvla/ddvla/sim"
 	"github.com/ddvla/ddvla/urdf"
 )
 
@@ -92,6 +93,48 @@ func TestHomePosesAreClear(t *testing.T) {
 			t.Errorf("%s: %g m outside: %+v", name, out, g.Clearances(pose, nil))
 		}
 	}
+}
+
+// The guard lets the simulator's expert do its work above the table, at its
+// pace, from home to every cube: it does not stop what is meant to happen.
+func TestGuardLetsTheExpertWork(t *testing.T) {
+	robot, err := urdf.CobotMagic()
+	if err != nil {
+		t.Fatal(err)
+	}
+	arms, err := sim.NewArms(robot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := newGuard(t, func(c *control.GuardConfig) { c.Planes[0].Offset = sim.TableHeight })
+	nearest := math.Inf(1)
+	for seed := range uint64(50) {
+		scene := sim.NewScene(sim.NewRand(seed, 7))
+		expert, err := sim.NewExpert(arms, scene)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, cube := range scene.Cubes {
+			goal, _ := expert.Goal(cube.Colour)
+			q := sim.Home()
+			const dt = 0.02
+			for range 250 {
+				next := sim.Advance(q, goal, dt)
+				v := next
+				for i := range v {
+					v[i] = (next[i] - q[i]) / dt
+				}
+				if worst, refused := g.Refuses(q[:], next[:], v[:]); refused {
+					t.Fatalf("seed %d, %s cube: %+v", seed, cube.Colour, worst)
+				}
+				q = next
+			}
+			for _, c := range g.Clearances(q[:], nil) {
+				nearest = min(nearest, c.Distance)
+			}
+		}
+	}
+	t.Logf("the nearest that anything came at a goal: %.3f m", nearest)
 }
 
 // cloud is points along the axis of a capsule in body_Link.

@@ -21,8 +21,7 @@ const (
 func reachPosture() []float64 { return []float64{0, 1.35, -1.15, 0, 1.1, 0} }
 
 // reachPitch turns a tool so that its z axis points in body_Link where it
-// should: down and a little forward, which keeps
-// joint 5 off its limit.
+// should: down and a little forward, which keeps joint 5 off its limit.
 const reachPitch = 2.850135859111926 // pi - atan(0.3)
 
 // solveIK writes joint positions to q with which the chain's tip is at target,
