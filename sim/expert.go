@@ -41,8 +41,8 @@ func NewExpert(arms *Arms, scene Scene) (*Expert, error) {
 	e := &Expert{goals: make(map[Colour]State, len(scene.Cubes))}
 	for _, c := range scene.Cubes {
 		goal := Home()
-		s := c.Side()
-		if err := solveIK(arms.Chain(s), c.Target(), goal.Joints(s)); err != nil {
+		s, p := c.Side(), c.Target()
+		if err := solveIK(arms.Chain(s), [3]float64{p.X, p.Y, p.Z}, goal.Joints(s)); err != nil {
 			return nil, fmt.Errorf("%s cube: %w", c.Colour, err)
 		}
 		*goal.Gripper(s) = gripperActing

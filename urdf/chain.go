@@ -111,13 +111,15 @@ func (c *Chain) LinkTransforms(q []float64, dst []Transform) []Transform {
 // Jacobian stores the geometric Jacobian of the tip in dst, 6 rows by one
 // column per joint: rows 0 to 2 are the tip's velocity, rows 3 to 5 its
 // angular velocity, both in the base's frame and per unit of joint speed. It
-// panics if q or dst have the wrong size.
-func (c *Chain) Jacobian(q []float64, dst *mat.Dense) {
+// returns the tip's frame, as Forward does, and panics if q or dst have the
+// wrong size.
+func (c *Chain) Jacobian(q []float64, dst *mat.Dense) Transform {
 	c.check(q)
 	if rows, cols := dst.Dims(); rows != 6 || cols != len(c.Joints) {
 		panic(fmt.Sprintf("urdf: chain %s to %s: Jacobian is 6x%d, dst is %dx%d", c.Base, c.Tip, len(c.Joints), rows, cols))
 	}
-	tip := c.Forward(q).P
+	end := c.Forward(q)
+	tip := end.P
 	t := Identity()
 	for i := range c.segments {
 		s := &c.segments[i]
@@ -141,4 +143,5 @@ func (c *Chain) Jacobian(q []float64, dst *mat.Dense) {
 			dst.Set(3+k, s.index, a[k])
 		}
 	}
+	return end
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 	"testing"
 
+	"gonum.org/v1/gonum/diff/fd"
 	"gonum.org/v1/gonum/mat"
 	"pgregory.net/rapid"
 
@@ -126,6 +127,27 @@ func TestJacobianAgreesWithDifferences(t *testing.T) {
 			}
 		})
 	}
+}
+
+// gonum's central differences of position and of the rotation
+// away from where the tool is.
+func TestJacobianAgreesWithGonum(t *testing.T) {
+	c := chain(t, "fl_base_link", "fl_tool0")
+	n := len(c.Joints)
+	rapid.Check(t, func(t *rapid.T) {
+		q := pose(c.Joints).Draw(t, "q")
+		jac, want := mat.NewDense(6, n, nil), mat.NewDense(6, n, nil)
+		inverse := c.Jacobian(q, jac).Inverse()
+		fd.Jacobian(want, func(y, x []float64) {
+			tip := c.Forward(x)
+			turned := tip.Mul(inverse).R // R(x) R(q)^T: its derivative at q is skew(w)
+			copy(y, tip.P[:])
+			y[3], y[4], y[5] = turned[7], turned[2], turned[3]
+		}, q, &fd.JacobianSettings{Formula: fd.Central})
+		if !mat.EqualApprox(jac, want, 1e-8) {
+			t.Fatalf("Jacobian at %v is\n%v\ndifferences give\n%v", q, mat.Formatted(jac), mat.Formatted(want))
+		}
+	})
 }
 
 func TestLinkTransformsEndAtForward(t *testing.T) {

@@ -36,6 +36,8 @@ var (
 	ErrNonFinite = errors.New("number is not finite")
 	// ErrJointType says that a joint is of a kind that has no single coordinate.
 	ErrJointType = errors.New("joint type not supported; use revolute, continuous, prismatic or fixed")
+	// ErrShape says that a collision shape has an impossible size.
+	ErrShape = errors.New("collision shape out of range")
 )
 
 // maxSize bounds a description; full robots with meshes stay below a megabyte.
@@ -80,6 +82,12 @@ type Robot struct {
 	// Links and Joints are in the order of the file.
 	Links  []string
 	Joints []Joint
+	// Capsules are the collision shapes, in the order of the file.
+	Capsules []Capsule
+	// Unshaped tells, for each link that has one, the kind of collision geometry
+	// that no capsule is made of: "mesh" or "box". Such a link is not covered
+	// by its capsules.
+	Unshaped map[string]string
 
 	parentJoint map[string]int // link -> index of the joint above it
 }
@@ -110,7 +118,8 @@ type xmlRobot struct {
 	XMLName xml.Name `xml:"robot"`
 	Name    string   `xml:"name,attr"`
 	Links   []struct {
-		Name string `xml:"name,attr"`
+		Name       string         `xml:"name,attr"`
+		Collisions []xmlCollision `xml:"collision"`
 	} `xml:"link"`
 	Joints []xmlJoint `xml:"joint"`
 }
@@ -152,7 +161,7 @@ func Parse(r io.Reader) (*Robot, error) {
 	if err := xml.Unmarshal(raw, &doc); err != nil {
 		return nil, fmt.Errorf("urdf: %w: %w", ErrSyntax, err)
 	}
-	robot := &Robot{Name: doc.Name, parentJoint: make(map[string]int, len(doc.Joints))}
+	robot := &Robot{Name: doc.Name, Unshaped: map[string]string{}, parentJoint: make(map[string]int, len(doc.Joints))}
 	seen := make(map[string]bool, len(doc.Links))
 	for _, l := range doc.Links {
 		if l.Name == "" || seen[l.Name] {
@@ -160,6 +169,17 @@ func Parse(r io.Reader) (*Robot, error) {
 		}
 		seen[l.Name] = true
 		robot.Links = append(robot.Links, l.Name)
+		for i := range l.Collisions {
+			capsule, unshaped, err := parseCollision(l.Name, &l.Collisions[i])
+			switch {
+			case err != nil:
+				return nil, fmt.Errorf("urdf: link %q: collision: %w", l.Name, err)
+			case unshaped != "":
+				robot.Unshaped[l.Name] = unshaped
+			default:
+				robot.Capsules = append(robot.Capsules, capsule)
+			}
+		}
 	}
 	names := make(map[string]bool, len(doc.Joints))
 	for i := range doc.Joints {

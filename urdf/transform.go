@@ -92,3 +92,42 @@ func rotationAbout(a [3]float64, angle float64) [9]float64 {
 		k*a[0]*a[2] - s*a[1], k*a[1]*a[2] + s*a[0], c + k*a[2]*a[2],
 	}
 }
+
+// FromRotationVector returns the rotation by the length of w in radians about
+// its direction (the exponential map), without translation.
+func FromRotationVector(w [3]float64) Transform {
+	angle := math.Hypot(math.Hypot(w[0], w[1]), w[2])
+	if angle < 1e-12 { // R = 1 + skew(w), exact to the last digit
+		return Transform{R: [9]float64{1, -w[2], w[1], w[2], 1, -w[0], -w[1], w[0], 1}}
+	}
+	return Transform{R: rotationAbout([3]float64{w[0] / angle, w[1] / angle, w[2] / angle}, angle)}
+}
+
+// RotationVector returns the axis of t's rotation times its angle, 0 to pi
+// radians (the logarithm). It goes through the quaternion's largest component
+// (Shepperd, "Quaternion from rotation matrix", J. Guidance and Control 1978),
+// which keeps all digits at any angle.
+func (t Transform) RotationVector() [3]float64 {
+	r := &t.R
+	trace := r[0] + r[4] + r[8]
+	var w, x, y, z float64 // 4 times the largest component times each
+	switch {
+	case trace >= r[0] && trace >= r[4] && trace >= r[8]:
+		w, x, y, z = 1+trace, r[7]-r[5], r[2]-r[6], r[3]-r[1]
+	case r[0] >= r[4] && r[0] >= r[8]:
+		w, x, y, z = r[7]-r[5], 1+2*r[0]-trace, r[1]+r[3], r[2]+r[6]
+	case r[4] >= r[8]:
+		w, x, y, z = r[2]-r[6], r[1]+r[3], 1+2*r[4]-trace, r[5]+r[7]
+	default:
+		w, x, y, z = r[3]-r[1], r[2]+r[6], r[5]+r[7], 1+2*r[8]-trace
+	}
+	if w < 0 {
+		w, x, y, z = -w, -x, -y, -z
+	}
+	sine := math.Hypot(math.Hypot(x, y), z)
+	if sine == 0 {
+		return [3]float64{}
+	}
+	k := 2 * math.Atan2(sine, w) / sine
+	return [3]float64{k * x, k * y, k * z}
+}

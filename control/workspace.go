@@ -1,0 +1,445 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"gonum.org/v1/gonum/spatial/r3"
+
+	"github.com/ddvla/ddvla/urdf"
+)
+
+// GuardConfig sets up a Guard; DefaultGuardConfig has the margins. All frames are in the base frame, that of
+// ArmMount.Mount: body_Link of the Cobot Magic, x forward, z up, on the floor.
+type GuardConfig struct {
+	Robot  *urdf.Robot
+	Layout Layout
+	// Arms are the mounts of the Layout's arms.
+	Arms []ArmMount
+	// ArmMargin is the least distance between two arms, m; default 0.02, what
+	// MoveIt Servo keeps from the scene (scene_collision_proximity_threshold):
+	// where two arms are mounted is measured by hand.
+	ArmMargin float64
+	// SelfMargin is the least distance, m, between an arm's gripper (and
+	// fingers, camera, link6) and its own base, link1 and link2, which a folded
+	// arm can reach; default 0.01, Servo's self_collision_proximity_threshold.
+	SelfMargin float64
+	// Planes and Boxes are what no link from link2 on may come near: the table,
+	// posts, the robot's body. In cobot_magic.urdf fingers end 1.4 mm short of their
+	// capsules, so that a gripper picks up from a table with a margin of 0; 0.02
+	// is Servo's for the rest.
+	Planes []Plane
+	Boxes  []Box
+}
+
+// DefaultGuardConfig returns the defaults named at the fields, for the arms
+// mounted so.
+func DefaultGuardConfig(robot *urdf.Robot, layout Layout, arms ...ArmMount) GuardConfig {
+	return GuardConfig{Robot: robot, Layout: layout, Arms: arms, ArmMargin: 0.02, SelfMargin: 0.01}
+}
+
+// ArmMount says where an arm of a Layout is in a description.
+type ArmMount struct {
+	// Base is the link that the arm is bolted down with, "fl_base_link"; Tool
+	// the frame that Regions are for, "fl_tool0".
+	Base, Tool string
+	// Mount is Base in the base frame; MountOf gives the description's.
+	Mount urdf.Transform
+	// Regions are where the tool may be: in any of them. None: anywhere.
+	Regions []Region
+}
+
+// MountOf returns where a link is in the frame of the description's root,
+// through fixed joints only.
+func MountOf(robot *urdf.Robot, link string) (urdf.Transform, error) {
+	chain, err := robot.Chain(robot.Root, link)
+	if err != nil {
+		return urdf.Transform{}, fmt.Errorf("control: %w", err)
+	}
+	if len(chain.Joints) > 0 {
+		return urdf.Transform{}, fmt.Errorf("control: link %q: joint %q above it moves; give the arm's mount", link, chain.Joints[0].Name)
+	}
+	return chain.Forward(nil), nil
+}
+
+// Clearance is how far apart two things are that must not meet.
+type Clearance struct {
+	// A and B name links, planes or boxes; of a tool that must stay in its
+	// regions, A is the tool's link and B is "workspace".
+	A, B string
+	// Distance in m, negative where they overlap or the tool is outside.
+	Distance float64
+	// Margin is the least distance allowed.
+	Margin float64
+}
+
+// Outside returns by how much the margin is fallen short of, m, or 0.
+func (c *Clearance) Outside() float64 { return math.Max(0, c.Margin-c.Distance) }
+
+// armBody is an arm's geometry and, after move, where it is.
+type armBody struct {
+	tree     *urdf.Tree
+	mount    urdf.Transform
+	lo       int
+	turning  []int         // joints of the arm that are no grippers
+	sources  []jointSource // of the tree's joints
+	q        []float64
+	frames   []urdf.Transform
+	capsules []urdf.Capsule
+	link     []int // of each capsule, in tree.Links
+	segments []segment
+	distal   []bool // capsules that move by joint2: may not touch obstacles
+	gripper  []bool // capsules that the last joint moves
+	lower    []bool // capsules of base, link1 and link2, which those may not touch
+	tool     int    // in tree.Links
+	regions  []Region
+}
+
+// jointSource is where a joint of the tree has its position from.
+type jointSource struct {
+	index int     // in the arm's part of a pose
+	scale float64 // 1, or half an opening in the finger's direction
+}
+
+// Guard tells whether poses keep the arms in their regions and away from each
+// other, from themselves and from what stands around; Outside is for
+// Config.Workspace, Refuses for a caller that knows velocities as well. It is kinematics of capsules, the <collision> cylinders and spheres of
+// the description; what the arms carry is not known to it.
+//
+// Pairs that are checked: every link of an arm with every link of the other; the
+// links that joint2 moves with every plane and box; link6, gripper, fingers and
+// camera with base_link, link1 and link2 of the same arm.
+//
+// A Guard belongs to one goroutine; its methods but NewGuard do not allocate.
+type Guard struct {
+	arms       []armBody
+	normals    []r3.Vec
+	planes     []Plane
+	boxes      []Box
+	inverses   []urdf.Transform
+	arm, self  float64
+	was, after []Clearance
+	layout     Layout
+	dims       int
+	rest       []float64
+}
+
+// NewGuard checks that the description has what it takes: errors name the link
+// or the field.
+func NewGuard(cfg GuardConfig) (*Guard, error) {
+	if cfg.Robot == nil {
+		return nil, errors.New("control: guard: there is no robot description")
+	}
+	if err := cfg.Layout.Validate(); err != nil {
+		return nil, fmt.Errorf("control: guard: %w", err)
+	}
+	if len(cfg.Arms) != len(cfg.Layout) {
+		return nil, fmt.Errorf("control: guard: %d mounts for %d arms", len(cfg.Arms), len(cfg.Layout))
+	}
+	g := &Guard{arm: cfg.ArmMargin, self: cfg.SelfMargin, planes: cfg.Planes, boxes: cfg.Boxes,
+		layout: cfg.Layout, dims: cfg.Layout.Dims(), rest: make([]float64, cfg.Layout.Dims())}
+	for _, m := range [2]float64{g.arm, g.self} {
+		if !(m >= 0 && m < 1) {
+			return nil, fmt.Errorf("control: guard: arm and self margins are %v and %v m; want 0 to 1", g.arm, g.self)
+		}
+	}
+	lo := 0
+	for a, arm := range cfg.Layout {
+		body, err := newArmBody(cfg.Robot, &arm, &cfg.Arms[a], lo)
+		if err != nil {
+			return nil, fmt.Errorf("control: guard: arm %q: %w", arm.Name, err)
+		}
+		lo += len(arm.Joints)
+		g.arms = append(g.arms, *body)
+	}
+	for _, p := range g.planes {
+		n := vec(p.Normal)
+		if !(r3.Norm(n) > 0) || math.IsInf(r3.Norm(n), 0) || math.IsNaN(p.Offset) || math.IsInf(p.Offset, 0) || !(p.Margin >= 0) {
+			return nil, fmt.Errorf("control: guard: plane %q: normal %v, offset %v or margin %v m is not usable", p.Name, p.Normal, p.Offset, p.Margin)
+		}
+		g.normals = append(g.normals, r3.Unit(n))
+	}
+	for i := range g.boxes {
+		b := &g.boxes[i]
+		if !finiteTransform(&b.Pose) || !(b.Margin >= 0) || !(b.Half[0] > 0 && b.Half[1] > 0 && b.Half[2] > 0) || notFinite(b.Half[:]) >= 0 {
+			return nil, fmt.Errorf("control: guard: box %q: pose, half size %v or margin %v m is not usable", b.Name, b.Half, b.Margin)
+		}
+		g.inverses = append(g.inverses, b.Pose.Inverse())
+	}
+	return g, nil
+}
+
+func newArmBody(robot *urdf.Robot, arm *Arm, mount *ArmMount, lo int) (*armBody, error) {
+	tree, err := robot.Tree(mount.Base)
+	if err != nil {
+		return nil, err
+	}
+	if !finiteTransform(&mount.Mount) || mount.Mount == (urdf.Transform{}) {
+		return nil, fmt.Errorf("mount of %q is no transform", mount.Base)
+	}
+	b := &armBody{tree: tree, mount: mount.Mount, lo: lo, tool: -1, regions: mount.Regions, q: make([]float64, len(tree.Joints))}
+	if err := b.connect(arm); err != nil {
+		return nil, err
+	}
+	last := len(b.turning)
+	for i, l := range tree.Links {
+		chain, err := robot.Chain(mount.Base, l)
+		if err != nil {
+			return nil, err
+		}
+		moved := 0 // turning joints above the link
+		for _, j := range chain.Joints {
+			if j.Type != urdf.Prismatic {
+				moved++
+			}
+		}
+		if l == mount.Tool {
+			b.tool = i
+		}
+		if kind := robot.Unshaped[l]; kind != "" {
+			return nil, fmt.Errorf("link %q: its collision geometry is a %s; give cylinders or spheres", l, kind)
+		}
+		shaped := false
+		for _, c := range robot.Capsules {
+			if c.Link != l {
+				continue
+			}
+			shaped = true
+			b.capsules, b.link = append(b.capsules, c), append(b.link, i)
+			b.distal = append(b.distal, moved >= 2)
+			b.lower = append(b.lower, moved <= min(2, last-3))
+			b.gripper = append(b.gripper, moved == last)
+		}
+		if moving := len(chain.Joints) > 0 && chain.Joints[len(chain.Joints)-1].Child == l; moving && !shaped {
+			return nil, fmt.Errorf("link %q has no collision geometry; give it a cylinder or a sphere", l)
+		}
+	}
+	if b.tool < 0 {
+		return nil, fmt.Errorf("tool %q does not hang on %q", mount.Tool, mount.Base)
+	}
+	for _, r := range b.regions {
+		for i := range r.Min {
+			if !(r.Min[i] < r.Max[i]) || math.IsInf(r.Min[i], 0) || math.IsInf(r.Max[i], 0) {
+				return nil, fmt.Errorf("workspace %v to %v m: want finite numbers, each minimum below its maximum", r.Min, r.Max)
+			}
+		}
+	}
+	b.segments = make([]segment, len(b.capsules))
+	return b, nil
+}
+
+// connect finds where each joint of the tree has its position from: those that
+// turn are the layout's in order, those that slide are fingers, each of which
+// goes half the opening from 0 towards its further limit.
+func (b *armBody) connect(arm *Arm) error {
+	gripper := -1
+	for j, joint := range arm.Joints {
+		if joint.Gripper {
+			gripper = j
+		} else {
+			b.turning = append(b.turning, j)
+		}
+	}
+	n := 0
+	for _, j := range b.tree.Joints {
+		switch {
+		case j.Type == urdf.Prismatic && gripper < 0:
+			return fmt.Errorf("joint %q slides, but the arm has no gripper", j.Name)
+		case j.Type == urdf.Prismatic:
+			scale := 0.5
+			if -j.Lower > j.Upper {
+				scale = -0.5
+			}
+			b.sources = append(b.sources, jointSource{gripper, scale})
+		case n == len(b.turning):
+			return fmt.Errorf("joint %q is one more than the arm's %d", j.Name, n)
+		default:
+			b.sources = append(b.sources, jointSource{b.turning[n], 1})
+			n++
+		}
+	}
+	if n != len(b.turning) {
+		return fmt.Errorf("%d joints turn below %q; the arm has %d", n, b.tree.Base, len(b.turning))
+	}
+	return nil
+}
+
+// move brings the segments to where the pose has them.
+func (b *armBody) move(positions []float64) {
+	for i, s := range b.sources {
+		b.q[i] = s.scale * positions[b.lo+s.index]
+	}
+	b.frames = b.tree.LinkTransforms(b.q, b.frames)
+	for i := range b.frames {
+		b.frames[i] = b.mount.Mul(b.frames[i])
+	}
+	for i := range b.capsules {
+		c, at := &b.capsules[i], &b.frames[b.link[i]]
+		b.segments[i] = newSegment(vec(at.Apply(c.A)), vec(at.Apply(c.B)), c.Radius)
+	}
+}
+
+// Clearances appends to dst[:0] the least clearance of each kind at a pose, in
+// a fixed order: arm by arm its tool's regions, itself, planes and boxes (each
+// where there are such), then each pair of arms. It panics if positions has the
+// wrong length.
+func (g *Guard) Clearances(positions []float64, dst []Clearance) []Clearance {
+	if len(positions) != g.dims {
+		panic(fmt.Sprintf("control: guard: %d positions for %d joints", len(positions), g.dims))
+	}
+	dst = dst[:0]
+	for a := range g.arms {
+		b := &g.arms[a]
+		b.move(positions)
+		if len(b.regions) > 0 {
+			out := math.Inf(1)
+			for i := range b.regions {
+				out = math.Min(out, fromRegion(b.frames[b.tool].P, &b.regions[i]))
+			}
+			dst = append(dst, Clearance{A: b.tree.Links[b.tool], B: "workspace", Distance: -out})
+		}
+		dst = append(dst, b.fromItself(g.self))
+		for i := range g.planes {
+			dst = append(dst, b.fromPlane(&g.planes[i], g.normals[i]))
+		}
+		for i := range g.boxes {
+			dst = append(dst, b.fromBox(&g.boxes[i], &g.inverses[i]))
+		}
+	}
+	for a := range g.arms {
+		for o := range a {
+			dst = append(dst, g.arms[o].fromArm(&g.arms[a], g.arm))
+		}
+	}
+	return dst
+}
+
+func (b *armBody) fromItself(margin float64) Clearance {
+	c := Clearance{A: b.tree.Base, B: b.tree.Base, Distance: math.Inf(1), Margin: margin}
+	for i := range b.segments {
+		for j := range b.segments {
+			if b.gripper[i] && b.lower[j] {
+				c.nearest(&b.segments[i], &b.segments[j], b.capsules[i].Link, b.capsules[j].Link)
+			}
+		}
+	}
+	return c
+}
+
+func (b *armBody) fromArm(o *armBody, margin float64) Clearance {
+	c := Clearance{A: b.tree.Base, B: o.tree.Base, Distance: math.Inf(1), Margin: margin}
+	for i := range b.segments {
+		for j := range o.segments {
+			c.nearest(&b.segments[i], &o.segments[j], b.capsules[i].Link, o.capsules[j].Link)
+		}
+	}
+	return c
+}
+
+// nearest takes a pair of capsules if it is nearer than any before.
+func (c *Clearance) nearest(s, o *segment, name, other string) {
+	if s.apart(o) >= c.Distance {
+		return
+	}
+	if d := s.distance(o); d < c.Distance {
+		c.A, c.B, c.Distance = name, other, d
+	}
+}
+
+func (b *armBody) fromPlane(p *Plane, normal r3.Vec) Clearance {
+	c := Clearance{A: b.tree.Base, B: p.Name, Distance: math.Inf(1), Margin: p.Margin}
+	for i := range b.segments {
+		if d := b.segments[i].above(normal, p.Offset); b.distal[i] && d < c.Distance {
+			c.A, c.Distance = b.capsules[i].Link, d
+		}
+	}
+	return c
+}
+
+func (b *armBody) fromBox(box *Box, inverse *urdf.Transform) Clearance {
+	c := Clearance{A: b.tree.Base, B: box.Name, Distance: math.Inf(1), Margin: box.Margin}
+	for i := range b.segments {
+		if !b.distal[i] {
+			continue
+		}
+		if d := b.segments[i].fromBox(inverse, vec(box.Half), c.Distance); d < c.Distance {
+			c.A, c.Distance = b.capsules[i].Link, d
+		}
+	}
+	return c
+}
+
+// Outside returns by how much a pose falls short of its margins and regions, m,
+// in all kinds of Clearances together, or 0: Config.Workspace. It is the sum, so
+// that an arm that is already outside does not cover for another that leaves. A
+// pose that is not finite is infinitely far outside.
+func (g *Guard) Outside(positions []float64) float64 {
+	if notFinite(positions) >= 0 {
+		return math.Inf(1)
+	}
+	g.after = g.Clearances(positions, g.after)
+	sum := 0.0
+	for i := range g.after {
+		sum += g.after[i].Outside()
+	}
+	return sum
+}
+
+// Leaves tells whether the pose next is further outside than the pose was, in
+// any kind of Clearances, and the worst one: motion back in, or along with what
+// is fine, is allowed. Unlike differences of Outside it does not weigh an arm
+// that comes back against one that leaves.
+func (g *Guard) Leaves(was, next []float64) (worst Clearance, leaves bool) {
+	if notFinite(next) >= 0 {
+		return Clearance{A: "pose", B: "finite numbers", Distance: math.Inf(-1)}, true
+	}
+	g.after = g.Clearances(next, g.after)
+	outside := 0.0
+	for i := range g.after {
+		outside = math.Max(outside, g.after[i].Outside())
+	}
+	if outside == 0 {
+		return worst, false
+	}
+	g.was = g.Clearances(was, g.was)
+	outside = 0
+	for i := range g.after {
+		o := g.after[i].Outside()
+		// A pose that is not finite gives no excuse.
+		if excused := o <= g.was[i].Outside(); o > outside && !excused {
+			worst, outside, leaves = g.after[i], o, true
+		}
+	}
+	return worst, leaves
+}
+
+// Refuses tells whether the arms, now at the pose was, must not go on to the
+// pose next, which they would reach at velocities (rad/s, m/s): next itself, or
+// the pose in which they come to rest when they brake from there, is further
+// outside. So they stop before they leave and not after: from 1 rad/s an arm
+// needs 0.12 rad, some 7 cm of its tool's way.
+func (g *Guard) Refuses(was, next, velocities []float64) (worst Clearance, refused bool) {
+	if worst, refused = g.Leaves(was, next); refused {
+		return worst, true
+	}
+	g.layout.Rest(next, velocities, g.rest)
+	return g.Leaves(was, g.rest)
+}
+
+// Rest writes to dst where joints that are at positions and move at velocities
+// (rad/s, m/s) come to rest when each brakes at its Acceleration, or at a
+// position limit where that is before.
+func (l Layout) Rest(positions, velocities, dst []float64) {
+	i := 0
+	for _, arm := range l {
+		for _, j := range arm.Joints {
+			v := velocities[i]
+			dst[i] = positions[i] + v*math.Abs(v)/(2*j.Limits.Acceleration)
+			if positions[i] >= j.Limits.Lower && positions[i] <= j.Limits.Upper {
+				dst[i] = j.Limits.clamp(dst[i])
+			}
+			i++
+		}
+	}
+}
