@@ -53,6 +53,11 @@ func (n *Node) send(c control.Command) {
 		return
 	}
 	n.gaps.tick(time.Now())
+	n.drive(c)
+	if n.settings.Trajectories {
+		n.sendTrajectories()
+		return
+	}
 	for a := range n.act.messages {
 		m := &n.act.messages[a]
 		m.Header.Stamp = msgs.TimeOf(c.Stamp)

@@ -243,7 +243,7 @@ func TestLifecycleOfTheNode(t *testing.T) {
 		if m := n.executor.Status().Mode; m != control.Disabled {
 			t.Errorf("after deactivate the arms are %s", m)
 		}
-		if n.busy != (time.Time{}) || n.active.Load() {
+		if n.thinking() || n.active.Load() {
 			t.Error("after deactivate the node still thinks")
 		}
 		commands, chunks := n.executor.Status().Counters.Commands, n.Report().Chunks

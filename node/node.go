@@ -27,7 +27,6 @@ import (
 	"github.com/ddvla/ddvla/control"
 	"github.com/ddvla/ddvla/msgs"
 	"github.com/ddvla/ddvla/policy"
-	"github.com/ddvla/ddvla/policy/action"
 	"github.com/ddvla/ddvla/policy/bundle"
 	"github.com/ddvla/ddvla/ros"
 )
@@ -39,7 +38,9 @@ type Node struct {
 	settings Settings
 	policy   *policy.Policy
 	executor *control.Executor
-	columns  []int // of a chunk, for each joint of the executor's layout
+	mapping  *mapping
+	columns  []int // of a chunk, for each joint of the executor's layout; nil where they are none
+	base     base
 	observer observer
 	recorder recorder
 	loading  *loading
@@ -76,8 +77,10 @@ type Node struct {
 	thought thought        // of the policy goroutine
 	chunk   executed       // of the policy goroutine
 	act     commandMessage // of the executor goroutine
-	step    stepState      // of Step
-	seconds time.Time      // of watch: the time a second ago
+
+	trajectories trajectoryMessage // likewise
+	step         stepState         // of Step
+	seconds      time.Time         // of watch: the time a second ago
 }
 
 // told is what the log was told last about chunks.
@@ -154,6 +157,18 @@ func load(ctx context.Context, rn ros.Node, settings Settings, log *zap.Logger, 
 	if err != nil {
 		return n, err
 	}
+	// What does not fit the robot is told before minutes of loading.
+	manifest, err := bundle.ReadManifest(settings.Policy)
+	if err != nil {
+		return n, err
+	}
+	if n.mapping, err = newMapping(settings, manifest); err != nil {
+		return n, fmt.Errorf("bundle %s: %w", settings.Policy, err)
+	}
+	if n.observer.proprio, err = proprioSources(manifest); err != nil {
+		return n, fmt.Errorf("bundle %s: %w", settings.Policy, err)
+	}
+	n.columns = columns(manifest)
 	n.policy, err = policy.Open(ctx, settings.Policy, policy.Options{
 		Runtime: settings.Runtime, Decode: &settings.Live.Decode, Seed: uint64(settings.Seed), Phase: phases.begin,
 	})
@@ -161,12 +176,6 @@ func load(ctx context.Context, rn ros.Node, settings Settings, log *zap.Logger, 
 		return n, err
 	}
 	m := n.policy.Manifest()
-	if n.columns, err = columns(m); err != nil {
-		return n, fmt.Errorf("bundle %s: %w", settings.Policy, err)
-	}
-	if n.observer.proprio, err = proprioSources(m); err != nil {
-		return n, fmt.Errorf("bundle %s: %w", settings.Policy, err)
-	}
 	if settings.Instruction != "" {
 		if err := n.policy.CheckInstruction(settings.Instruction); err != nil {
 			return n, fmt.Errorf("parameter instruction: %w", err)
@@ -187,38 +196,33 @@ func load(ctx context.Context, rn ros.Node, settings Settings, log *zap.Logger, 
 	return n, nil
 }
 
-// columns finds, for each joint of the two arms, its column in a chunk.
-func columns(m *bundle.Manifest) ([]int, error) {
+// columns finds, for each joint of the two arms, its column in a chunk; nil where
+// chunks are no absolute positions of all of them.
+func columns(m *bundle.Manifest) []int {
 	at := map[string]int{}
 	for i, d := range m.Action.Dims {
-		if d.Space != bundle.Joint {
-			return nil, fmt.Errorf("action dimension %q is in space %q; this node drives absolute joint positions only", d.Name, d.Space)
+		if d.Space == bundle.Joint {
+			at[d.Name] = i
 		}
-		at[d.Name] = i
 	}
 	var columns []int
 	for _, side := range arms {
 		for j := range armJoints {
-			name := jointName(side, j)
-			i, ok := at[name]
+			i, ok := at[jointName(side, j)]
 			if !ok {
-				return nil, fmt.Errorf("no action dimension %q: the robot needs left_joint1..left_joint6, left_gripper and the same of the right arm", name)
+				return nil
 			}
 			columns = append(columns, i)
-			delete(at, name)
 		}
 	}
-	for name := range at {
-		return nil, fmt.Errorf("action dimension %q drives no joint of this robot", name)
-	}
-	return columns, nil
+	return columns
 }
 
 // connect makes the publishers, subscriptions and services. Names are resolved
 // for messages and the bag only: remap rules must apply once, when the back end
 // resolves them.
 func (n *Node) connect(m *bundle.Manifest) error {
-	if err := n.advertise(); err != nil {
+	if err := n.advertise(m); err != nil {
 		return err
 	}
 	var err error
@@ -243,23 +247,36 @@ func (n *Node) connect(m *bundle.Manifest) error {
 }
 
 // advertise makes the publishers.
-func (n *Node) advertise() error {
+func (n *Node) advertise(m *bundle.Manifest) error {
 	n.act.init(n.settings)
+	n.trajectories.init(n.settings)
 	diagnostics := (*msgs.DiagnosticArray)(nil).ROSType()
-	for _, p := range []struct {
+	target, targets := (*msgs.JointState)(nil).ROSType(), n.settings.Targets
+	if n.settings.Trajectories {
+		target, targets = (*msgs.JointTrajectory)(nil).ROSType(), [2]string{trajectoryTopic(0), trajectoryTopic(1)}
+	}
+	type advertised struct {
 		name  string
 		topic *string
 		typ   string
 		qos   ros.QoS
 		pub   *ros.Publisher
-	}{
+	}
+	publishers := []advertised{
 		{"~/action_chunk", &n.topics.chunk, (*msgs.JointTrajectory)(nil).ROSType(), ros.DefaultQoS(), &n.chunks},
 		{"~/decode_trace", &n.topics.trace, (*msgs.Float64MultiArray)(nil).ROSType(), ros.DefaultQoS(), &n.traces},
 		{"~/status", &n.topics.status, diagnostics, ros.LatchedQoS(), &n.statuses},
 		{diagnosticsTopic, &n.topics.diagnostics, diagnostics, ros.DefaultQoS(), &n.diagnostics},
-		{n.settings.Targets[0], &n.topics.targets[0], (*msgs.JointState)(nil).ROSType(), ros.DefaultQoS(), &n.targets[0]},
-		{n.settings.Targets[1], &n.topics.targets[1], (*msgs.JointState)(nil).ROSType(), ros.DefaultQoS(), &n.targets[1]},
-	} {
+		{targets[0], &n.topics.targets[0], target, ros.DefaultQoS(), &n.targets[0]},
+		{targets[1], &n.topics.targets[1], target, ros.DefaultQoS(), &n.targets[1]},
+	}
+	if drivesBase(m) {
+		if n.settings.Base == "" {
+			return errors.New("the policy drives a mobile base: set base.topic, such as /cmd_vel")
+		}
+		publishers = append(publishers, advertised{n.settings.Base, &n.base.topic, (*msgs.Twist)(nil).ROSType(), ros.DefaultQoS(), &n.base.pub})
+	}
+	for _, p := range publishers {
 		var err error
 		if *p.topic, err = n.ros.Resolve(p.name); err != nil {
 			return err
@@ -376,6 +393,13 @@ func (n *Node) flush() {
 	n.terminate()
 }
 
+// thinking reports whether an inference is running.
+func (n *Node) thinking() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.cancel != nil
+}
+
 // terminate ends the inference that is running, whose chunk nobody wants any more,
 // at the graph's next operator.
 func (n *Node) terminate() {
@@ -449,7 +473,16 @@ func (n *Node) Deactivate(ctx context.Context) {
 		}
 	}
 	n.active.Store(false)
-	n.terminate() // what was begun meanwhile
+	// What was begun meanwhile.
+	for n.thinking() {
+		n.terminate()
+		select {
+		case <-look.C:
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
 	n.log.Info("inactive: the arms hold, observations are not taken")
 }
 
@@ -487,15 +520,4 @@ func (n *Node) currentLive() Live {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.live
-}
-
-// trajectory orders a chunk's columns as the executor's layout has the joints.
-func (n *Node) trajectory(c *action.Chunk, epoch uint64) control.Trajectory {
-	t := control.Trajectory{Stamp: c.Stamp, Rate: c.Rate, Epoch: epoch}
-	for row := 0; row+c.Dims <= len(c.Values); row += c.Dims {
-		for _, i := range n.columns {
-			t.Values = append(t.Values, c.Values[row+i])
-		}
-	}
-	return t
 }

@@ -133,12 +133,19 @@ func Parameters(cameras []string) []param.Descriptor {
 			Meaning: "A chunk whose observation is older than this when it is ready is dropped; a slow model needs more."},
 		{Name: "command.joint_names", Default: param.String(namesGripper), OneOf: []string{namesGripper, namesJoint7}, ReadOnly: true,
 			Meaning: "How commands name the joints. A driver that goes by name moves a joint that it misses to zero, so choose by driver: agx_arm_ros needs the first, Piper_ros takes either."},
+		{Name: "command.output", Default: param.String(outputJointState), OneOf: []string{outputJointState, outputJointTrajectory}, ReadOnly: true,
+			Meaning: "What commands go out as: JointState for the arms' own drivers, or JointTrajectory on ~/left/joint_trajectory and ~/right/joint_trajectory for ros2_control's joint_trajectory_controller (which needs open_loop_control: true on Humble)."},
+		{Name: "command.jtc_horizon", Default: param.Double(0.3), Unit: "s", Range: param.Between(0.1, 2), ReadOnly: true,
+			Meaning: "How far a JointTrajectory reaches at most; it ends at rest."},
+		{Name: "base.topic", Default: param.String(""), ReadOnly: true,
+			Meaning: "Topic of a mobile base's velocities (Twist), such as /cmd_vel, for policies that drive one; empty refuses these."},
 		{Name: "command.speed_percent", Default: param.Double(0), Unit: "%", Range: param.Between(0, 100), ReadOnly: true,
 			Meaning: "Speed that the arms' drivers are told (they read it from velocity[6]); 0 tells none."},
 		{Name: "command.gripper_effort", Default: param.Double(0), Unit: "N", Range: param.Between(0, 3), ReadOnly: true,
 			Meaning: "Gripper force that the arms' drivers are told (they read it from effort[6]); 0 tells none."},
 	}
 	table = append(table, motionParameters()...)
+	table = append(table, spaceParameters()...)
 	for _, name := range cameras {
 		table = append(table, param.Descriptor{Name: "cameras." + name + ".topic", Default: param.String(CameraTopics()[name]), ReadOnly: true,
 			Meaning: "Topic of the camera that the model calls " + name + "; CompressedImage where it ends in /compressed, else Image."})
@@ -149,6 +156,8 @@ func Parameters(cameras []string) []param.Descriptor {
 				Meaning: "Topic of the " + side + " arm's measured joints (JointState)."},
 			param.Descriptor{Name: "arms." + side + ".command_topic", Default: param.String("/master/joint_" + side), ReadOnly: true,
 				Meaning: "Topic that the " + side + " arm's driver takes commands from (JointState)."},
+			param.Descriptor{Name: "arms." + side + ".trajectory_joints", Default: param.Strings("joint1", "joint2", "joint3", "joint4", "joint5", "joint6", "gripper"), ReadOnly: true,
+				Meaning: "Names of the " + side + " arm's joints for command.output joint_trajectory, as its controller has them; without the seventh the gripper is left out."},
 			param.Descriptor{Name: "arms." + side + ".status_topic", Default: param.String("/puppet/arm_status_" + side), ReadOnly: true,
 				Meaning: "Topic on which the " + side + " arm's driver tells its status (piper_msgs/PiperStatusMsg). Once it has told one, faults and silence stop the arms; empty watches none."})
 	}
@@ -199,6 +208,7 @@ func SettingsFrom(v param.Values, m *bundle.Manifest, names *ros.Names) (Setting
 		s.States[a] = v.String("arms." + side + ".state_topic")
 		s.Targets[a] = v.String("arms." + side + ".command_topic")
 		s.Drivers[a] = v.String("arms." + side + ".status_topic")
+		s.TrajectoryJoints[a] = slices.Clone(v.Strings("arms." + side + ".trajectory_joints"))
 	}
 	var err error
 	if s.QoS, err = overrides(v, m, names); err != nil {
@@ -235,6 +245,17 @@ func SettingsFrom(v param.Values, m *bundle.Manifest, names *ros.Names) (Setting
 	s.Control.MaxObservationAge = seconds(v.Double("limits.max_observation_age"))
 	s.Control.MaxChunkAge = seconds(v.Double("max_chunk_age"))
 	s.Control.DryRun = v.Bool("dry_run")
+	s.Space, s.Base = spaceFrom(v), v.String("base.topic")
+	guard, err := guardFrom(v, robot, layout)
+	if err != nil {
+		return s, err
+	}
+	s.Control.Workspace = guard.Outside
+	s.Trajectories = v.String("command.output") == outputJointTrajectory
+	s.TrajectoryHorizon = seconds(v.Double("command.jtc_horizon"))
+	if err := s.checkTrajectories(); err != nil {
+		return s, err
+	}
 	if s.Live, err = LiveFrom(v, m); err != nil {
 		return s, err
 	}

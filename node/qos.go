@@ -50,6 +50,8 @@ func ends(v param.Values, cameras []string, names *ros.Names) ([]end, error) {
 		{"~/estop", subscription, ros.DefaultQoS()},
 		{"~/action_chunk", publisher, ros.DefaultQoS()},
 		{"~/decode_trace", publisher, ros.DefaultQoS()},
+		{trajectoryTopic(0), publisher, ros.DefaultQoS()},
+		{trajectoryTopic(1), publisher, ros.DefaultQoS()},
 		{"~/status", publisher, ros.LatchedQoS()},
 		{diagnosticsTopic, publisher, ros.DefaultQoS()},
 	} {

@@ -53,6 +53,9 @@ func (n *Node) recordedTopics() map[string]string {
 	for a, j := range n.observer.joints {
 		topics[j.topic] = joint
 		topics[n.topics.targets[a]] = joint
+		if n.settings.Trajectories {
+			topics[n.topics.targets[a]] = (*msgs.JointTrajectory)(nil).ROSType()
+		}
 	}
 	return topics
 }

@@ -105,7 +105,7 @@ func TestBundleForAnotherRobotIsRefused(t *testing.T) {
 	}{
 		"a joint this robot lacks": {
 			func(m *bundle.Manifest) { m.Action.Dims[5].Name = "left_joint9" },
-			[]string{"left_joint6", "left_joint1..left_joint6"},
+			[]string{`action column 5 "left_joint9"`, "no joint of that name"},
 		},
 		"a state in units that this robot does not tell": {
 			func(m *bundle.Manifest) { m.Proprio.Dims[6].Unit = "1" },
@@ -113,7 +113,7 @@ func TestBundleForAnotherRobotIsRefused(t *testing.T) {
 		},
 		"changes instead of positions": {
 			func(m *bundle.Manifest) { m.Action.Dims[0].Space = bundle.JointDelta },
-			[]string{"left_joint1", "joint_delta", "absolute"},
+			[]string{"left_joint2", "all joint, all joint_delta or all ee_delta"},
 		},
 		"a state this robot lacks": {
 			func(m *bundle.Manifest) { m.Proprio.Dims[3].Name = "torso" },

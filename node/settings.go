@@ -25,6 +25,16 @@ type Settings struct {
 	Drivers [2]string         // status topics of the arms' drivers, empty where none is watched
 	Deadman string            // topic, or empty
 
+	// Base is the topic of a mobile base's velocities (Twist), or empty.
+	Base  string
+	Space Space
+
+	// Trajectories goes out in place of joint states, for ros2_control; the names of
+	// each arm's joints there, with or without the gripper's, and how far they reach.
+	Trajectories      bool
+	TrajectoryJoints  [2][]string
+	TrajectoryHorizon time.Duration
+
 	// Home is the start pose of each arm, empty where the statistics say it.
 	Home [2][]float64
 	// Gripper is what the drivers take and tell for an opening in metres.
@@ -87,7 +97,7 @@ type Live struct {
 // from the joints of the two follower arms, speeds no higher than asked for.
 func limits(robot *urdf.Robot, velocity, acceleration, jerk, gripperMax float64, rule control.GripperRule) (control.Layout, error) {
 	var layout control.Layout
-	for a, prefix := range [2]string{"fl_", "fr_"} {
+	for a, prefix := range prefixes {
 		arm := control.Arm{Name: arms[a]}
 		for j := 1; j < armJoints; j++ {
 			name := fmt.Sprintf("%sjoint%d", prefix, j)

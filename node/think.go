@@ -84,8 +84,13 @@ func (n *Node) thinkOnce(ctx context.Context) error {
 
 	publishing := time.Now()
 	// Why it drops a chunk, the executor tells as an event.
-	if n.executor.Replace(n.trajectory(result.Chunk, epoch), n.ros.Now()) == control.OK {
+	trajectory, err := n.trajectory(result.Chunk, &n.think.states, epoch)
+	if err != nil {
+		n.log.Error("chunk cannot be driven", zap.Error(err))
+	}
+	if n.executor.Replace(trajectory, n.ros.Now()) == control.OK {
 		n.chunk = executed{result, epoch}
+		n.base.take(n.mapping.mapped.Base, result.Chunk.Stamp, result.Chunk.Rate)
 	}
 	n.publish(n.chunks, n.topics.chunk, chunkMessage(result.Chunk))
 	if live.Trace {
