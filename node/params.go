@@ -289,6 +289,9 @@ func LiveFrom(v param.Values, m *bundle.Manifest) (Live, error) {
 	if l.Motion, err = motionFrom(v); err != nil {
 		return l, fmt.Errorf("parameters motion.*: %w", err)
 	}
+	if l.Motion.HandOver == control.Infill && (columns(m) == nil || m.Model.Head == bundle.L1Head) {
+		return l, fmt.Errorf("parameter motion.hand_over: infill gives the decoder tokens of absolute joints, which the bundle's policy has not; choose blend")
+	}
 	if l.Decode.Preset == "" {
 		l.Decode.Preset = decode.Preset(m.Decode.Preset)
 	}

@@ -86,7 +86,12 @@ func (n *Node) thinkOnce(ctx context.Context) error {
 	// Why it drops a chunk, the executor tells as an event.
 	trajectory, err := n.trajectory(result.Chunk, &n.think.states, epoch)
 	if err != nil {
-		n.log.Error("chunk cannot be driven", zap.Error(err))
+		n.mu.Lock()
+		n.stats.failed++
+		n.mu.Unlock()
+		n.idle("chunk cannot be driven", "chunk cannot be driven: "+err.Error())
+		n.executor.Replace(trajectory, n.ros.Now()) // which stops for it
+		return nil
 	}
 	if n.executor.Replace(trajectory, n.ros.Now()) == control.OK {
 		n.chunk = executed{result, epoch}
