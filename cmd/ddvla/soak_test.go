@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -94,6 +95,7 @@ type soak struct {
 	began       time.Time
 	ended       time.Time
 	sent        map[string]uint64 // on each topic from began to ended
+	last        soakStatus        // of that time
 }
 
 // soakProcess is the test binary as something else.
@@ -307,6 +309,7 @@ func (s *soak) measure() {
 	s.began = time.Now()
 	from := s.tell("count")
 	defer func() {
+		s.last = s.latest()
 		s.sent = s.tell("count")
 		for topic := range s.sent {
 			s.sent[topic] -= from[topic]
@@ -372,8 +375,14 @@ func (s *soak) judge(before, after map[string]soakTotals) {
 	}
 	fmt.Fprintf(&out, "\npictures   %.1f MB/s sent\n", volume/1e6)
 	s.judgeCommands(&out)
-	last := s.latest()
-	fmt.Fprintf(&out, "chunks     %s, %s per second; a chunk takes %s\n", last.values["chunks"], last.values["chunk_rate"], last.values["latency.chunk"])
+	last := s.last.values
+	fmt.Fprintf(&out, "           the arms were %s (%s) when the load ended\n", last["mode"], last["code"])
+	for _, key := range slices.Sorted(maps.Keys(last)) {
+		if code, ok := strings.CutPrefix(key, "count."); ok {
+			fmt.Fprintf(&out, "           %s x %s\n", last[key], code)
+		}
+	}
+	fmt.Fprintf(&out, "chunks     %s, %s per second; a chunk takes %s\n", last["chunks"], last["chunk_rate"], last["latency.chunk"])
 	s.judgeMemory(&out)
 	if testing.Verbose() {
 		fmt.Println(out.String())
