@@ -67,7 +67,8 @@ func Restarts(t *testing.T, b Backend, times int) {
 	if after.files > before.files {
 		t.Errorf("%d open files became %d", before.files, after.files)
 	}
-	// Nothing is asked of memory where the race detector keeps its own. A peer of this kind costs 34 kB while it is known (measured), so a part of it that is kept shows.
+	// A peer of this kind was measured to cost 34 kB while it is known, so half of one kept shows. Nothing is asked of
+	// memory where the race detector keeps its own.
 	const each = 16 << 10
 	if grown := after.memory - before.memory; grown > int64(times-warm)*each && !raced {
 		t.Errorf("memory grew by %d bytes, more than %d for each peer", grown, each)
