@@ -3,8 +3,8 @@ package ros
 import "fmt"
 
 // A Mismatch tells of peers that have the right topic and type and get no data, or send none, because QoS keeps
-// them away: of publishers where a [Subscription] tells it, of subscriptions where a [Publisher] does. The fields
-// below Count are of the last one.
+// them away: of publishers where a [Subscription] tells it, of subscriptions where a [Publisher] does. Policy is that
+// of the last one, and the fields below it are of one that this policy keeps away.
 type Mismatch struct {
 	Count      int    // peers refused since the publisher or subscription was made
 	Publishers bool   // the peers are publishers
@@ -28,11 +28,11 @@ func (m Mismatch) String() string {
 	}
 	who, link := m.Peer, ": "
 	if who == "" {
-		who = "it"
+		who = "it" // no node of ROS, or gone
 	}
 	if m.Count > 1 {
 		peers += "s"
-		link = "; the last: "
+		link = "; one of them: "
 	}
 	refused := fmt.Sprintf("%d %s refused by QoS%s", m.Count, peers, link)
 	offered, requested := m.Offered.policy(m.Policy), m.Requested.policy(m.Policy)

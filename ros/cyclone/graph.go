@@ -61,8 +61,8 @@ func (n *node) Graph() ([]ros.GraphNode, error) {
 	return graph, nil
 }
 
-// explain adds to a mismatch what discovery knows of a peer that is refused: DDS itself tells how many there were
-// and the last one's policy. ours is the QoS of the topic's end here.
+// explain adds to a mismatch what discovery knows of a peer that is refused by that policy: DDS itself tells how many
+// there were and the last one's policy. ours is the QoS of the topic's end here.
 func (n *node) explain(m ros.Mismatch, topic, typ string, ours ros.QoS) ros.Mismatch {
 	n.mu.Lock() // so that the participant stays open
 	defer n.mu.Unlock()
@@ -81,9 +81,10 @@ func (n *node) explain(m ros.Mismatch, topic, typ string, ours ros.QoS) ros.Mism
 		if e.Name != topicPrefix+topic || e.Type != typ || ros.Incompatible(offered, requested) != m.Policy {
 			continue
 		}
-		m.Offered, m.Requested, m.Peer = offered, requested, n.discovery.owner(id)
-		if m.Peer != "" {
-			break
+		// Of several, always the same: the first by name, and one without a node only where no other is.
+		peer := n.discovery.owner(id)
+		if m.Offered == (ros.QoS{}) || peer != "" && (m.Peer == "" || peer < m.Peer) {
+			m.Offered, m.Requested, m.Peer = offered, requested, peer
 		}
 	}
 	return m

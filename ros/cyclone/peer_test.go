@@ -133,18 +133,3 @@ func TestPeerWithAnotherRepresentation(t *testing.T) {
 		t.Errorf("%q, want %q", said, want)
 	}
 }
-
-// Without multicast Cyclone tries ten processes a machine by default, which is few for a robot.
-func TestMoreProcessesThanCyclonesDefault(t *testing.T) {
-	domain := rostest.Domain(t)
-	n := newTestNode(t, "n", domain)
-	p, err := n.Advertise("talk", "std_msgs/msg/String", ros.DefaultQoS())
-	if err != nil {
-		t.Fatal(err)
-	}
-	const processes = 11
-	for range processes {
-		rostest.StartEcho(t, NewNode, domain, "/talk", "std_msgs/msg/String", ros.DefaultQoS())
-	}
-	rostest.Wait(t, "all processes are matched", func() bool { return p.MatchedSubscriptions() == processes })
-}

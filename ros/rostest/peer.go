@@ -140,6 +140,13 @@ func (s script) run(b Backend, in io.Reader, out io.Writer) (err error) {
 		for _, s := range subscriptions {
 			now.Publishers += s.MatchedPublishers()
 		}
+		if g, ok := n.(ros.Grapher); ok {
+			nodes, err := g.Graph()
+			if err != nil {
+				return err
+			}
+			now.Nodes = len(nodes)
+		}
 		line, err := json.Marshal(now)
 		if err != nil {
 			return err
@@ -156,6 +163,7 @@ type report struct{ Echoed, Taken atomic.Int64 }
 type answer struct {
 	Echoed, Taken             int64
 	Publishers, Subscriptions int            // that the peer has found for its own
+	Nodes                     int            // that it sees in the graph
 	Refused                   []ros.Mismatch // of its publishers, in the order of the script
 }
 
@@ -291,7 +299,8 @@ func (p *peer) kill() {
 	if err := p.cmd.Process.Kill(); err != nil {
 		p.t.Error(err)
 	}
-	p.cmd.Wait() // says that it was killed
+	p.cmd.Wait()            // says that it was killed
+	p.cmd, p.out = nil, nil // the test's clean-up keeps p
 }
 
 // StartEcho runs a process that publishes on topic + "_back" what it hears on topic, until the test ends.

@@ -1,0 +1,8 @@
+//go:build !race
+
+package cyclone
+
+const (
+	restarts = 200
+	crowd    = 50
+)

@@ -1,0 +1,5 @@
+//go:build !race
+
+package rostest
+
+const raced = false
