@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/ddvla/ddvla/urdf"
@@ -148,6 +149,7 @@ func NewMapper(cfg SpaceConfig) (*Mapper, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
+	cfg.Dims = slices.Clone(cfg.Dims)
 	m := &Mapper{cfg: cfg, base: [2]int{-1, -1}}
 	for a, arm := range cfg.Layout {
 		lo := len(m.bounds)

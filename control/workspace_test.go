@@ -224,7 +224,8 @@ func TestClearancesBySampling(t *testing.T) {
 		}
 		for a := range shapes {
 			check("itself", list[2*a], pairs(shapes[a], shapes[a], func(x, y cloud) bool {
-				return (ends(x, "link6", "gripper_base", "link7", "link8") || strings.HasPrefix(x.link, "camera")) && ends(y, "base_link", "link1", "link2") && !strings.HasPrefix(y.link, "camera")
+				far := ends(x, "link4", "link5", "link6", "gripper_base", "link7", "link8") || strings.HasPrefix(x.link, "camera")
+				return far && ends(y, "base_link", "link1", "link2") || ends(x, "link3") && ends(y, "base_link")
 			}))
 			lowest := math.Inf(1)
 			for _, s := range shapes[a] {
