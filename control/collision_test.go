@@ -133,6 +133,50 @@ func TestApartIsABound(t *testing.T) {
 	})
 }
 
+// The pairs of one arm that are not checked need none: they overlap in every pose,
+// next to their joint, or in none.
+func TestUncheckedPairsTouchAlwaysOrNever(t *testing.T) {
+	robot, err := urdf.CobotMagic()
+	if err != nil {
+		t.Fatal(err)
+	}
+	arm := cobotMagic()[0]
+	b, err := newArmBody(robot, &arm, &ArmMount{Base: "fl_base_link", Tool: "fl_tool0", Mount: urdf.Identity()}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(17, 1))
+	const poses = 3000
+	touching := map[[2]string]int{}
+	for range poses {
+		q := make([]float64, len(arm.Joints))
+		for i, j := range arm.Joints {
+			q[i] = j.Limits.Lower + rng.Float64()*(j.Limits.Upper-j.Limits.Lower)
+		}
+		b.move(q)
+		now := map[[2]string]bool{}
+		for i := range b.segments {
+			for k := range b.segments {
+				// Links that no joint moves against each other, fingers apart, are one body.
+				if b.moved[i] > b.moved[k] && !foldsOnto(b.moved[i], b.moved[k]) && b.segments[i].distance(&b.segments[k]) < 0 {
+					now[[2]string{b.capsules[i].Link, b.capsules[k].Link}] = true
+				}
+			}
+		}
+		for pair := range now {
+			touching[pair]++
+		}
+	}
+	for pair, n := range touching {
+		if n != poses {
+			t.Errorf("%v overlap in %d of %d poses and are not checked", pair, n, poses)
+		}
+	}
+	if len(touching) == 0 {
+		t.Error("no pair was looked at")
+	}
+}
+
 func BenchmarkSegmentDistance(b *testing.B) {
 	p := [4]r3.Vec{{X: 0.1, Y: 0.2}, {X: 0.4, Z: 0.3}, {Y: -0.5, Z: 0.2}, {X: 0.2, Y: -0.2, Z: 0.1}}
 	for b.Loop() {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/ddvla/ddvla/urdf"
 )
@@ -190,6 +191,9 @@ func NewIK(chain *urdf.Chain, cfg IKConfig) (*IK, error) {
 	if err := cfg.Validate(n); err != nil {
 		return nil, err
 	}
+	for _, s := range []*[]float64{&cfg.Lower, &cfg.Upper, &cfg.Velocity, &cfg.Posture} {
+		*s = slices.Clone(*s)
+	}
 	k := &IK{chain: chain, cfg: cfg}
 	k.step.init(&k.cfg, n)
 	for _, v := range []*[]float64{&k.lo, &k.hi, &k.from, &k.next} {
@@ -263,7 +267,8 @@ func (k *IK) Follow(target urdf.Transform, dt float64, q []float64) IKResult {
 const ikSettled = 1e-7
 
 // descend moves q towards target, within k.lo and k.hi, until it is there, no
-// step brings it nearer, or so many were taken. It leaves Position and Rotation of the result to the caller.
+// step brings it nearer, or so many were taken. It leaves Position and Rotation
+// of the result to the caller.
 func (k *IK) descend(target *urdf.Transform, q []float64, iterations int) IKResult {
 	s := &k.step
 	result := IKResult{Joint: -1}

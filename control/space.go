@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/ddvla/ddvla/urdf"
@@ -123,7 +124,7 @@ type toolAxes struct {
 // mappedArm is how one arm's joints come out of a row.
 type mappedArm struct {
 	space         armSpace
-	lo, hi        int   // its part of a pose
+	lo            int   // where its part of a pose begins
 	columns       []int // of its joints, -1: holds; not for a tool
 	opening       []bool
 	tool          toolAxes
@@ -148,11 +149,12 @@ func NewMapper(cfg SpaceConfig) (*Mapper, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
+	cfg.Dims = slices.Clone(cfg.Dims)
 	m := &Mapper{cfg: cfg, base: [2]int{-1, -1}}
 	for a, arm := range cfg.Layout {
 		lo := len(m.bounds)
 		m.bounds = append(m.bounds, arm.Joints...)
-		mapped := mappedArm{lo: lo, hi: len(m.bounds), ik: cfg.IK[a], opening: make([]bool, len(arm.Joints)),
+		mapped := mappedArm{lo: lo, ik: cfg.IK[a], opening: make([]bool, len(arm.Joints)),
 			tool: toolAxes{linear: [3]int{-1, -1, -1}, angular: [3]int{-1, -1, -1}}}
 		for j, joint := range arm.Joints {
 			mapped.columns = append(mapped.columns, -1)

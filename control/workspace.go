@@ -4,14 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"gonum.org/v1/gonum/spatial/r3"
 
 	"github.com/ddvla/ddvla/urdf"
 )
 
-// GuardConfig sets up a Guard; DefaultGuardConfig has the margins. All frames are in the base frame, that of
-// ArmMount.Mount: body_Link of the Cobot Magic, x forward, z up, on the floor.
+// GuardConfig sets up a Guard; DefaultGuardConfig has the margins. All places
+// are in the base frame, that of ArmMount.Mount: body_Link of the Cobot Magic, x
+// forward, z up, on the floor.
 type GuardConfig struct {
 	Robot  *urdf.Robot
 	Layout Layout
@@ -21,14 +23,15 @@ type GuardConfig struct {
 	// MoveIt Servo keeps from the scene (scene_collision_proximity_threshold):
 	// where two arms are mounted is measured by hand.
 	ArmMargin float64
-	// SelfMargin is the least distance, m, between an arm's gripper (and
-	// fingers, camera, link6) and its own base, link1 and link2, which a folded
-	// arm can reach; default 0.01, Servo's self_collision_proximity_threshold.
+	// SelfMargin is the least distance, m, between links of one arm that can
+	// meet; default 0. Piper folds close: where its clients park it, capsules are
+	// 2 to 10 mm apart, and Servo's self_collision_proximity_threshold of 0.01
+	// would hold it there.
 	SelfMargin float64
 	// Planes and Boxes are what no link from link2 on may come near: the table,
-	// posts, the robot's body. In cobot_magic.urdf fingers end 1.4 mm short of their
-	// capsules, so that a gripper picks up from a table with a margin of 0; 0.02
-	// is Servo's for the rest.
+	// posts, the robot's body. In cobot_magic.urdf fingers end 1.4 mm short of
+	// their capsules, so that a gripper picks up from a table with a margin of
+	// 0; Servo's 0.02 is for the rest.
 	Planes []Plane
 	Boxes  []Box
 }
@@ -36,7 +39,7 @@ type GuardConfig struct {
 // DefaultGuardConfig returns the defaults named at the fields, for the arms
 // mounted so.
 func DefaultGuardConfig(robot *urdf.Robot, layout Layout, arms ...ArmMount) GuardConfig {
-	return GuardConfig{Robot: robot, Layout: layout, Arms: arms, ArmMargin: 0.02, SelfMargin: 0.01}
+	return GuardConfig{Robot: robot, Layout: layout, Arms: arms, ArmMargin: 0.02}
 }
 
 // ArmMount says where an arm of a Layout is in a description.
@@ -77,39 +80,18 @@ type Clearance struct {
 // Outside returns by how much the margin is fallen short of, m, or 0.
 func (c *Clearance) Outside() float64 { return math.Max(0, c.Margin-c.Distance) }
 
-// armBody is an arm's geometry and, after move, where it is.
-type armBody struct {
-	tree     *urdf.Tree
-	mount    urdf.Transform
-	lo       int
-	turning  []int         // joints of the arm that are no grippers
-	sources  []jointSource // of the tree's joints
-	q        []float64
-	frames   []urdf.Transform
-	capsules []urdf.Capsule
-	link     []int // of each capsule, in tree.Links
-	segments []segment
-	distal   []bool // capsules that move by joint2: may not touch obstacles
-	gripper  []bool // capsules that the last joint moves
-	lower    []bool // capsules of base, link1 and link2, which those may not touch
-	tool     int    // in tree.Links
-	regions  []Region
-}
-
-// jointSource is where a joint of the tree has its position from.
-type jointSource struct {
-	index int     // in the arm's part of a pose
-	scale float64 // 1, or half an opening in the finger's direction
-}
-
 // Guard tells whether poses keep the arms in their regions and away from each
-// other, from themselves and from what stands around; Outside is for
-// Config.Workspace, Refuses for a caller that knows velocities as well. It is kinematics of capsules, the <collision> cylinders and spheres of
-// the description; what the arms carry is not known to it.
+// other, from themselves and from what stands around: Refuses for a caller that
+// knows velocities, Outside for Config.Workspace. It is kinematics of capsules,
+// the <collision> cylinders and spheres of the description; what the arms carry
+// is not known to it.
 //
 // Pairs that are checked: every link of an arm with every link of the other; the
-// links that joint2 moves with every plane and box; link6, gripper, fingers and
-// camera with base_link, link1 and link2 of the same arm.
+// links that joint2 moves with every plane and box; within an arm everything from
+// link4 on (gripper, fingers and camera too) with base_link, link1 and link2, and
+// link3 with base_link. The other pairs of a Piper overlap at their joint always,
+// or never do within the joint limits (of 100,000 random poses in none, the
+// nearest 25 mm).
 //
 // A Guard belongs to one goroutine; its methods but NewGuard do not allocate.
 type Guard struct {
@@ -137,7 +119,7 @@ func NewGuard(cfg GuardConfig) (*Guard, error) {
 	if len(cfg.Arms) != len(cfg.Layout) {
 		return nil, fmt.Errorf("control: guard: %d mounts for %d arms", len(cfg.Arms), len(cfg.Layout))
 	}
-	g := &Guard{arm: cfg.ArmMargin, self: cfg.SelfMargin, planes: cfg.Planes, boxes: cfg.Boxes,
+	g := &Guard{arm: cfg.ArmMargin, self: cfg.SelfMargin, planes: slices.Clone(cfg.Planes), boxes: slices.Clone(cfg.Boxes),
 		layout: cfg.Layout, dims: cfg.Layout.Dims(), rest: make([]float64, cfg.Layout.Dims())}
 	for _, m := range [2]float64{g.arm, g.self} {
 		if !(m >= 0 && m < 1) {
@@ -168,116 +150,6 @@ func NewGuard(cfg GuardConfig) (*Guard, error) {
 		g.inverses = append(g.inverses, b.Pose.Inverse())
 	}
 	return g, nil
-}
-
-func newArmBody(robot *urdf.Robot, arm *Arm, mount *ArmMount, lo int) (*armBody, error) {
-	tree, err := robot.Tree(mount.Base)
-	if err != nil {
-		return nil, err
-	}
-	if !finiteTransform(&mount.Mount) || mount.Mount == (urdf.Transform{}) {
-		return nil, fmt.Errorf("mount of %q is no transform", mount.Base)
-	}
-	b := &armBody{tree: tree, mount: mount.Mount, lo: lo, tool: -1, regions: mount.Regions, q: make([]float64, len(tree.Joints))}
-	if err := b.connect(arm); err != nil {
-		return nil, err
-	}
-	last := len(b.turning)
-	for i, l := range tree.Links {
-		chain, err := robot.Chain(mount.Base, l)
-		if err != nil {
-			return nil, err
-		}
-		moved := 0 // turning joints above the link
-		for _, j := range chain.Joints {
-			if j.Type != urdf.Prismatic {
-				moved++
-			}
-		}
-		if l == mount.Tool {
-			b.tool = i
-		}
-		if kind := robot.Unshaped[l]; kind != "" {
-			return nil, fmt.Errorf("link %q: its collision geometry is a %s; give cylinders or spheres", l, kind)
-		}
-		shaped := false
-		for _, c := range robot.Capsules {
-			if c.Link != l {
-				continue
-			}
-			shaped = true
-			b.capsules, b.link = append(b.capsules, c), append(b.link, i)
-			b.distal = append(b.distal, moved >= 2)
-			b.lower = append(b.lower, moved <= min(2, last-3))
-			b.gripper = append(b.gripper, moved == last)
-		}
-		if moving := len(chain.Joints) > 0 && chain.Joints[len(chain.Joints)-1].Child == l; moving && !shaped {
-			return nil, fmt.Errorf("link %q has no collision geometry; give it a cylinder or a sphere", l)
-		}
-	}
-	if b.tool < 0 {
-		return nil, fmt.Errorf("tool %q does not hang on %q", mount.Tool, mount.Base)
-	}
-	for _, r := range b.regions {
-		for i := range r.Min {
-			if !(r.Min[i] < r.Max[i]) || math.IsInf(r.Min[i], 0) || math.IsInf(r.Max[i], 0) {
-				return nil, fmt.Errorf("workspace %v to %v m: want finite numbers, each minimum below its maximum", r.Min, r.Max)
-			}
-		}
-	}
-	b.segments = make([]segment, len(b.capsules))
-	return b, nil
-}
-
-// connect finds where each joint of the tree has its position from: those that
-// turn are the layout's in order, those that slide are fingers, each of which
-// goes half the opening from 0 towards its further limit.
-func (b *armBody) connect(arm *Arm) error {
-	gripper := -1
-	for j, joint := range arm.Joints {
-		if joint.Gripper {
-			gripper = j
-		} else {
-			b.turning = append(b.turning, j)
-		}
-	}
-	n := 0
-	for _, j := range b.tree.Joints {
-		switch {
-		case j.Type == urdf.Prismatic && gripper < 0:
-			return fmt.Errorf("joint %q slides, but the arm has no gripper", j.Name)
-		case j.Type == urdf.Prismatic:
-			scale := 0.5
-			if -j.Lower > j.Upper {
-				scale = -0.5
-			}
-			b.sources = append(b.sources, jointSource{gripper, scale})
-		case n == len(b.turning):
-			return fmt.Errorf("joint %q is one more than the arm's %d", j.Name, n)
-		default:
-			b.sources = append(b.sources, jointSource{b.turning[n], 1})
-			n++
-		}
-	}
-	if n != len(b.turning) {
-		return fmt.Errorf("%d joints turn below %q; the arm has %d", n, b.tree.Base, len(b.turning))
-	}
-	return nil
-}
-
-// move brings the segments to where the pose has them.
-func (b *armBody) move(positions []float64) {
-	for i, s := range b.sources {
-		b.q[i] = s.scale * positions[b.lo+s.index]
-	}
-	b.frames = b.tree.LinkTransforms(b.q, b.frames)
-	for i := range b.frames {
-		b.frames[i] = b.mount.Mul(b.frames[i])
-	}
-	for i := range b.capsules {
-		c, at := &b.capsules[i], &b.frames[b.link[i]]
-		b.segments[i] = newSegment(vec(at.Apply(c.A)), vec(at.Apply(c.B)), c.Radius)
-	}
 }
 
 // Clearances appends to dst[:0] the least clearance of each kind at a pose, in
@@ -313,61 +185,6 @@ func (g *Guard) Clearances(positions []float64, dst []Clearance) []Clearance {
 		}
 	}
 	return dst
-}
-
-func (b *armBody) fromItself(margin float64) Clearance {
-	c := Clearance{A: b.tree.Base, B: b.tree.Base, Distance: math.Inf(1), Margin: margin}
-	for i := range b.segments {
-		for j := range b.segments {
-			if b.gripper[i] && b.lower[j] {
-				c.nearest(&b.segments[i], &b.segments[j], b.capsules[i].Link, b.capsules[j].Link)
-			}
-		}
-	}
-	return c
-}
-
-func (b *armBody) fromArm(o *armBody, margin float64) Clearance {
-	c := Clearance{A: b.tree.Base, B: o.tree.Base, Distance: math.Inf(1), Margin: margin}
-	for i := range b.segments {
-		for j := range o.segments {
-			c.nearest(&b.segments[i], &o.segments[j], b.capsules[i].Link, o.capsules[j].Link)
-		}
-	}
-	return c
-}
-
-// nearest takes a pair of capsules if it is nearer than any before.
-func (c *Clearance) nearest(s, o *segment, name, other string) {
-	if s.apart(o) >= c.Distance {
-		return
-	}
-	if d := s.distance(o); d < c.Distance {
-		c.A, c.B, c.Distance = name, other, d
-	}
-}
-
-func (b *armBody) fromPlane(p *Plane, normal r3.Vec) Clearance {
-	c := Clearance{A: b.tree.Base, B: p.Name, Distance: math.Inf(1), Margin: p.Margin}
-	for i := range b.segments {
-		if d := b.segments[i].above(normal, p.Offset); b.distal[i] && d < c.Distance {
-			c.A, c.Distance = b.capsules[i].Link, d
-		}
-	}
-	return c
-}
-
-func (b *armBody) fromBox(box *Box, inverse *urdf.Transform) Clearance {
-	c := Clearance{A: b.tree.Base, B: box.Name, Distance: math.Inf(1), Margin: box.Margin}
-	for i := range b.segments {
-		if !b.distal[i] {
-			continue
-		}
-		if d := b.segments[i].fromBox(inverse, vec(box.Half), c.Distance); d < c.Distance {
-			c.A, c.Distance = b.capsules[i].Link, d
-		}
-	}
-	return c
 }
 
 // Outside returns by how much a pose falls short of its margins and regions, m,
