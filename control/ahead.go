@@ -168,7 +168,7 @@ func (e *Executor) addPoint(dst *Ahead, t float64) {
 // saved is what steps change.
 type saved struct {
 	position, velocity, accel  []float64
-	meeting                    []float64
+	groups                     []group
 	pace, behind, scale, total float64
 	phase                      phase
 	cause                      Code
@@ -180,10 +180,7 @@ func (e *Executor) save(s *saved) {
 	s.position = append(s.position[:0], e.position...)
 	s.velocity = append(s.velocity[:0], e.velocity...)
 	s.accel = append(s.accel[:0], e.accel...)
-	s.meeting = s.meeting[:0]
-	for g := range e.groups {
-		s.meeting = append(s.meeting, e.groups[g].meeting)
-	}
+	s.groups = append(s.groups[:0], e.groups...)
 	s.pace, s.behind, s.scale, s.total = e.pace, e.behind, e.scale, e.progress.total
 	s.phase, s.cause, s.counters = e.phase, e.cause, e.counters
 }
@@ -193,9 +190,7 @@ func (e *Executor) load(s *saved) {
 	copy(e.position, s.position)
 	copy(e.velocity, s.velocity)
 	copy(e.accel, s.accel)
-	for g := range e.groups {
-		e.groups[g].meeting = s.meeting[g]
-	}
+	copy(e.groups, s.groups)
 	e.pace, e.behind, e.scale, e.progress.total = s.pace, s.behind, s.scale, s.total
 	e.phase, e.cause, e.counters = s.phase, s.cause, s.counters
 }

@@ -15,6 +15,7 @@ type group struct {
 	joints  []int
 	arms    bool
 	meeting float64 // s from the last command to where the joints meet their target
+	goal    int     // that this was found for
 }
 
 // groupsOf returns the groups of a layout's joints.
@@ -43,9 +44,10 @@ func newChase(n int) chase {
 
 // What the arms go for in a step.
 const (
-	theHold = iota // the hold pose, to rest there
-	thePath        // the path, where it will be
-	anyRest        // rest, wherever that is
+	theHold  = iota // the hold pose, to rest there
+	thePath         // the path, where it will be
+	anyRest         // rest, wherever that is, of all joints together
+	eachRest        // the same of each joint by itself
 )
 
 // follow moves along the plan: it goes to meet the path where it will be in a
@@ -142,7 +144,7 @@ func (e *Executor) aim(g *group, h, dt float64, goal int, scale float64) {
 		e.chase.target[j] = m
 	}
 	// All by the same factor, which keeps the direction.
-	slower, softer := min(1, e.scale/fast), min(1, 0.8/hard)
+	slower, softer := min(1, e.scale/fast), min(1, 0.8*e.scale/hard)
 	for _, j := range g.joints {
 		e.chase.target[j].v *= slower
 		e.chase.target[j].a *= softer
@@ -202,15 +204,18 @@ func (e *Executor) step(g *group, dt float64, goal int, scale float64) {
 			least = 1e-6 // it ends where it was planned to
 		}
 	}
+	if g.goal != goal {
+		g.meeting = 0
+	}
 	h := max(g.meeting-dt, least)
 	why := e.try(g, h, dt, goal, scale)
 	if why == OK {
-		e.accept(g, h)
+		e.accept(g, h, goal)
 		for range 2 {
 			if h = max(0.8*h, least); h < 0.2 && goal == theHold || h >= g.meeting || e.try(g, h, dt, goal, scale) != OK {
 				break
 			}
-			e.accept(g, h)
+			e.accept(g, h, goal)
 		}
 		return
 	}
@@ -220,12 +225,15 @@ func (e *Executor) step(g *group, dt float64, goal int, scale float64) {
 	for range 12 {
 		h *= 1.3
 		if e.try(g, h, dt, goal, scale) == OK {
-			e.accept(g, h)
+			e.accept(g, h, goal)
 			return
 		}
 	}
 	g.meeting = 0
-	e.ease(g, dt)
+	if !e.ease(g, dt) {
+		e.counters.ByCode[LimitedBrake]++
+		e.stopGroup(g, dt)
+	}
 }
 
 // there reports whether what is left to the hold pose is of rounding's size, and
@@ -243,11 +251,11 @@ func (e *Executor) there(g *group) bool {
 }
 
 // accept takes the candidate of a group, which meets its target after h.
-func (e *Executor) accept(g *group, h float64) {
+func (e *Executor) accept(g *group, h float64, goal int) {
 	for _, j := range g.joints {
 		e.chase.next[j] = e.chase.candidate[j]
 	}
-	g.meeting = h
+	g.meeting, g.goal = h, goal
 }
 
 // guess returns the time that the way to the target takes at least.
@@ -282,9 +290,15 @@ func (e *Executor) try(g *group, h, dt float64, goal int, scale float64) Code {
 		if goal == anyRest {
 			q = rest(from, h)
 			to.p = q.at(h).p
+			if x := l.excess(to.p); math.Abs(x) > math.Abs(l.excess(from.p)) {
+				return LimitedBrake
+			}
 		}
-		if why := q.keeps(max(scale*fastest, math.Abs(from.v)), l.Acceleration, l.Jerk); why != OK {
+		if why := q.keeps(max(scale*fastest, math.Abs(from.v)), max(scale*l.Acceleration, math.Abs(from.a)), l.Jerk); why != OK {
 			return why
+		}
+		if top := from.top(l.Jerk); top < fastest {
+			fastest = max(scale*fastest, top)
 		}
 		next := to // it comes to rest there before dt is over
 		if h > dt || goal == thePath || to.v != 0 {
@@ -309,9 +323,9 @@ func (e *Executor) tooFast(g *group, scale float64) bool {
 	return false
 }
 
-// ease takes a group's acceleration away, of all joints by the same share, or
-// brakes it.
-func (e *Executor) ease(g *group, dt float64) {
+// ease takes a group's acceleration away, of all joints by the same share, and
+// reports whether that leaves room to brake.
+func (e *Executor) ease(g *group, dt float64) bool {
 	share := 1.0
 	for _, j := range g.joints {
 		share = min(share, e.joints[j].Limits.Jerk*dt/math.Abs(e.accel[j]))
@@ -321,19 +335,25 @@ func (e *Executor) ease(g *group, dt float64) {
 		next := from.coast(-share*from.a/dt, dt)
 		next.a = (1 - share) * from.a
 		if !l.brakeable(from.p, next, l.fastest(e.period.Seconds()), dt) {
-			e.counters.ByCode[LimitedBrake]++
-			e.stopGroup(g, dt)
-			return
+			return false
 		}
 		e.chase.next[j] = next
 	}
+	return true
 }
 
-// stopGroup takes a step of the stop of a group that keeps its direction or,
-// where that is too long, of the fastest stop of each joint.
+// stopGroup takes a step of a stop of a group that keeps its direction: first the
+// acceleration is taken away where a joint still gains speed, then a polynomial
+// brings all joints to rest in the same time. Where that leaves no room to brake,
+// or takes much longer than the fastest stop, each joint takes its fastest stop.
 func (e *Executor) stopGroup(g *group, dt float64) {
-	if h := g.meeting - dt; h > 1e-6 && e.try(g, h, dt, anyRest, 1) == OK {
-		e.accept(g, h)
+	if h := g.meeting - dt; g.goal == anyRest && h > 1e-6 && e.try(g, h, dt, anyRest, 1) == OK {
+		e.accept(g, h, anyRest)
+		return
+	}
+	g.meeting = 0
+	if g.goal == eachRest {
+		e.stopEach(g, dt)
 		return
 	}
 	h := 0.0
@@ -341,13 +361,29 @@ func (e *Executor) stopGroup(g *group, dt float64) {
 		b := e.brakeOf(j)
 		h = max(h, b.duration())
 	}
-	for range 6 {
+	gains := false // speed, one way or, by turning around, the other
+	for _, j := range g.joints {
+		b := e.brakeOf(j)
+		v, a := b.sign*e.velocity[j], b.sign*e.accel[j]
+		little := 0.01 * e.joints[j].Limits.Acceleration
+		gains = gains || a > little || a < -little-2*v/(1.12*h)
+	}
+	if gains && e.ease(g, dt) {
+		return
+	}
+	for range 4 {
 		if h *= 1.12; h > 1e-6 && e.try(g, h, dt, anyRest, 1) == OK {
-			e.accept(g, h)
+			e.accept(g, h, anyRest)
 			return
 		}
 	}
-	g.meeting = 0
+	e.stopEach(g, dt)
+}
+
+// stopEach takes a step of the fastest stop of each joint of a group, and lets it
+// stay with that.
+func (e *Executor) stopEach(g *group, dt float64) {
+	g.goal = eachRest
 	for _, j := range g.joints {
 		b := e.brakeOf(j)
 		e.chase.next[j] = b.at(dt)
@@ -387,7 +423,7 @@ func (e *Executor) take(now time.Time, dt float64) {
 // restart forgets how the groups were going to meet their targets.
 func (e *Executor) restart() {
 	for g := range e.groups {
-		e.groups[g].meeting = 0
+		e.groups[g].meeting, e.groups[g].goal = 0, theHold
 	}
 }
 

@@ -41,12 +41,12 @@ func (e *Executor) Replace(t Trajectory, now time.Time) Code {
 	for i, v := range p.values {
 		p.within[i] = e.joints[i%e.dims].Limits.clamp(v)
 	}
-	p.setPace(e.joints, e.period.Seconds())
 	p.began, p.seamX = e.progress.total, min(x, 0)
 	copy(p.seam, e.position)
 	for j, v := range e.velocity {
 		p.seamed[j] = v * p.period
 	}
+	p.setPace(e.joints, e.period.Seconds())
 
 	e.lastStamp = t.Stamp
 	e.counters.Chunks++

@@ -113,7 +113,7 @@ func (l Live) Validate() error {
 }
 
 // SetLive changes the live configuration from the next tick and hand-over on.
-// A speed scale is approached within half a second.
+// A speed scale is approached within half a second where the arms move.
 func (e *Executor) SetLive(live Live) error {
 	if err := live.Validate(); err != nil {
 		return err
@@ -121,6 +121,9 @@ func (e *Executor) SetLive(live Live) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.live = live
+	if e.phase == silent || e.phase == resting && e.arrived() {
+		e.scale = live.SpeedScale
+	}
 	return nil
 }
 

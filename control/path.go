@@ -78,6 +78,7 @@ type plan struct {
 	within []float64 // the same, within the position limits: the path
 	pace   []float64 // from row k to k+1: how fast progress may run, 1 as planned
 	slow   []Code    // what limits the pace, or OK
+	enter  float64   // the pace from the seam to row 0
 	// Before row 0 the path comes from where the arms were commanded at the
 	// hand-over.
 	seamX        float64
@@ -254,6 +255,12 @@ func (p *plan) setPace(joints []Joint, period float64) {
 			}
 		}
 	}
+	p.enter = fastestPace
+	for j := range joints {
+		if v := math.Abs(p.within[j]-p.seam[j]) / (max(-p.seamX, 1e-3) * p.period); p.seamX < 0 && !joints[j].Gripper {
+			p.enter = min(p.enter, 0.98*joints[j].Limits.fastest(period)/v)
+		}
+	}
 	for k := p.rows - 2; k >= 0; k-- {
 		if top := math.Sqrt(p.pace[k+1]*p.pace[k+1] + 2*paceChange*p.period); top < p.pace[k] {
 			p.pace[k], p.slow[k] = top, p.slow[k+1]
@@ -263,6 +270,12 @@ func (p *plan) setPace(joints []Joint, period float64) {
 
 // paceAt returns the pace at x and what limits it below 1.
 func (p *plan) paceAt(x float64) (float64, Code) {
+	if x < 0 && p.enter < p.pace[0] {
+		if p.enter >= 1 {
+			return p.enter, OK
+		}
+		return p.enter, LimitedVelocity
+	}
 	k := min(max(int(math.Floor(x)), 0), p.rows-1)
 	if p.pace[k] >= 1 {
 		return p.pace[k], OK

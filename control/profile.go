@@ -17,6 +17,15 @@ func (m motion) coast(jerk, t float64) motion {
 	}
 }
 
+// top returns the speed that a joint reaches while its acceleration is taken away.
+func (m motion) top(jerk float64) float64 {
+	v := math.Abs(m.v)
+	if m.v*m.a > 0 {
+		v += m.a * m.a / (2 * jerk)
+	}
+	return v
+}
+
 // brakePath is the fastest way to rest with |a| <= the acceleration limit and
 // |jerk| <= the jerk limit: jerk -sign*J for t1, none for t2, sign*J for t3.
 type brakePath struct {

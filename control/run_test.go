@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -158,11 +159,34 @@ func TestAHandOverOfTheSameSizeDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// What a command costs while the arms follow a chunk that a new one replaces every
+// fifth tick: one that agrees with it, or one that disagrees by a tenth of a rad,
+// so that the way to meet it has to be looked for.
 func BenchmarkTick(b *testing.B) {
-	r := busy(b)
-	b.ReportAllocs()
-	for b.Loop() {
-		r.step()
+	for _, c := range []struct {
+		name string
+		bias float64
+	}{{"agreeing", 0.002}, {"disagreeing", 0.1}} {
+		b.Run(c.name, func(b *testing.B) {
+			r := newRigIn(b, nil)
+			r.sense()
+			if err := r.e.Enable(r.now); err != nil {
+				b.Fatal(err)
+			}
+			random := rand.New(rand.NewPCG(1, 1))
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if i%5 == 0 {
+					b.StopTimer()
+					r.e.Replace(r.predicted(30, 20, c.bias, 0.002, random), r.now)
+					b.StartTimer()
+				}
+				r.step()
+			}
+			if m := r.e.Status().Mode; m != Moving {
+				b.Fatal(m, r.e.Status().Code)
+			}
+		})
 	}
 }
 
