@@ -94,7 +94,7 @@ func topics(r *rig, t *testing.T) {
 	n := r.node(t)
 	// Who publishes so that the node cannot hear it is told of.
 	unheard := r.start(t, "ros2", "topic", "pub", "--qos-reliability", "best_effort", "/ddvla/instruction", "std_msgs/msg/String", "{data: in vain}")
-	r.shows(t, []string{"1 refused by QoS, the last by its reliability"}, "topic", "echo", "--once", "--full-length", "/diagnostics")
+	r.shows(t, []string{"1 publisher refused by QoS: ", " offers best_effort, this subscription requests reliable"}, "topic", "echo", "--once", "--full-length", "/diagnostics")
 	unheard.quit()
 	r.instruct(t, n, "reach for the red cube")
 	r.shows(t, []string{"key: instruction\n", "value: reach for the red cube\n", "name: 'ddvla: cameras'\n", "name: 'ddvla: executor'\n"},

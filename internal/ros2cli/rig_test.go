@@ -38,6 +38,7 @@ func TestNeedsSourcedROS2(t *testing.T) {
 				{"services", services},
 				{"parameters", parameters},
 				{"lifecycle", lifecycle},
+				{"lifecycle of rclcpp", lifecycleOfRclcpp},
 				{"simulated time", simulatedTime},
 				{"names", names},
 				{"signals", signals},
@@ -188,10 +189,14 @@ func (r *rig) robot(t testing.TB, flags ...string) *process {
 // node starts the node, with further ROS arguments, and waits until it is active.
 func (r *rig) node(t testing.TB, args ...string) *process {
 	t.Helper()
-	p := r.start(t, append([]string{r.ddvla, "node", "--backend", r.backend, "--ros-args", "-p", "policy:=" + r.bundle,
-		"-p", "decode.rounds:=2", "-p", "runtime.threads:=1"}, args...)...)
+	p := r.start(t, append(append([]string{r.ddvla, "node", "--backend", r.backend, "--ros-args"}, r.parameters()...), args...)...)
 	p.says(active)
 	return p
+}
+
+// parameters are those that every node has.
+func (r *rig) parameters() []string {
+	return []string{"-p", "policy:=" + r.bundle, "-p", "decode.rounds:=2", "-p", "runtime.threads:=1"}
 }
 
 // active is what the node logs when it has started.
