@@ -69,10 +69,14 @@ func newRig(t *testing.T, backend string) *rig {
 		}
 	}
 	r := &rig{backend: backend, dir: t.TempDir(), bundle: testbundle.Dir(t)}
+	rmw := os.Getenv("RMW_IMPLEMENTATION")
+	if rmw == "" || backend == "cyclone" {
+		rmw = "rmw_cyclonedds_cpp" // services do not cross vendors
+	}
 	set := map[string]string{
 		"ROS_DOMAIN_ID":      fmt.Sprint(rostest.Domain(t)),
 		"ROS_LOCALHOST_ONLY": "1",
-		"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp",
+		"RMW_IMPLEMENTATION": rmw,
 		"ROS_LOG_DIR":        filepath.Join(r.dir, "log"),
 		"PYTHONUNBUFFERED":   "1", // or a pipe hears of what a command said when it ends
 		"CYCLONEDDS_URI":     "",
@@ -105,10 +109,7 @@ func newRig(t *testing.T, backend string) *rig {
 // run runs a command to its end, in a shell's environment, and returns what it said on both streams.
 func (r *rig) run(t testing.TB, argv ...string) (said string, status int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	if t.Context().Err() != nil { // a cleanup
-		ctx, cancel = context.WithTimeout(context.Background(), patience)
-	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience) // in a cleanup, too
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env, cmd.Dir, cmd.WaitDelay = r.env, r.dir, time.Second
