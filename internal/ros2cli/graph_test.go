@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // graph asks who is there, and with what.
@@ -92,6 +91,10 @@ func endpoints(said, typ string, ends ...string) error {
 func topics(r *rig, t *testing.T) {
 	r.robot(t)
 	n := r.node(t)
+	// Who publishes so that the node cannot hear it is told of.
+	unheard := r.start(t, "ros2", "topic", "pub", "--qos-reliability", "best_effort", "/ddvla/instruction", "std_msgs/msg/String", "{data: in vain}")
+	r.shows(t, []string{"1 publisher refused by QoS: ", " offers best_effort, this subscription requests reliable"}, "topic", "echo", "--once", "--full-length", "/diagnostics")
+	unheard.quit()
 	r.instruct(t, n, "reach for the red cube")
 	r.shows(t, []string{"key: instruction\n", "value: reach for the red cube\n", "name: 'ddvla: cameras'\n", "name: 'ddvla: executor'\n"},
 		"topic", "echo", "--once", "--full-length", "/diagnostics")
@@ -132,17 +135,10 @@ func (r *rig) bandwidth(t *testing.T, topic string) {
 // measured waits for a command that goes on for ever to say a number, and ends it.
 func measured(t *testing.T, p *process, number *regexp.Regexp) float64 {
 	t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		if m := number.FindStringSubmatch(p.output()); m != nil {
-			p.quit()
-			f, err := strconv.ParseFloat(m[1], 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return f
-		}
-		if !p.running() || time.Now().After(end) {
-			t.Fatalf("%s does not say %s:\n%s", p.cmd, number, p.output())
-		}
+	f, err := strconv.ParseFloat(p.matches(number)[1], 64)
+	if err != nil {
+		t.Fatal(err)
 	}
+	p.quit()
+	return f
 }

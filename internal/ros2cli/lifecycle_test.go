@@ -1,6 +1,7 @@
 package ros2cli
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -43,6 +44,41 @@ func lifecycle(r *rig, t *testing.T) {
 	r.shows(t, []string{"Transitioning successful\n"}, "lifecycle", "set", "/ddvla", "shutdown")
 	r.shows(t, []string{"finalized [4]\n"}, "lifecycle", "get", "/ddvla")
 	n.says("shutting_down")
+}
+
+// lifecycleOfRclcpp compares every answer in every state with that of a node of rclcpp_lifecycle.
+func lifecycleOfRclcpp(r *rig, t *testing.T) {
+	if _, status := r.run(t, "ros2", "pkg", "prefix", "ros2lifecycle_test_fixtures"); status != 0 {
+		t.Skip("skipped: this needs a lifecycle node of rclcpp, that of ros2lifecycle_test_fixtures")
+	}
+	r.start(t, "ros2", "run", "ros2lifecycle_test_fixtures", "simple_lifecycle_node", "--ros-args", "-r", "__node:=theirs")
+	p := r.start(t, r.ddvla, "node", "--backend", r.backend, "--ros-args", "-r", "__node:=ours", "-p", "policy:="+r.bundle, "-p", "autostart:=false")
+	r.shows(t, []string{"/ours\n", "/theirs\n"}, "lifecycle", "nodes")
+	answers := func(node, transition string) string {
+		ask := func(args ...string) string {
+			said, status := r.run(t, append([]string{"ros2"}, args...)...)
+			// Cyclone's remark on the loopback interface, which begins with a time, and what takes a while now
+			// and then.
+			said = regexp.MustCompile(`(?m)^(\d+\.\d+ \[\d+\].*|waiting for service.*)\n`).ReplaceAllString(said, "")
+			return fmt.Sprintf("%v: %d\n%s", args[1], status, strings.ReplaceAll(said, node, "/NODE"))
+		}
+		return ask("lifecycle", "get", node) + ask("lifecycle", "list", node) + ask("lifecycle", "list", "--all", node) +
+			ask("service", "call", node+"/get_available_states", "lifecycle_msgs/srv/GetAvailableStates") +
+			ask("service", "call", node+"/get_available_transitions", "lifecycle_msgs/srv/GetAvailableTransitions") +
+			ask("service", "call", node+"/get_transition_graph", "lifecycle_msgs/srv/GetAvailableTransitions") +
+			ask("lifecycle", "set", node, transition)
+	}
+	for _, transition := range []string{"configure", "activate", "cleanup", "deactivate", "cleanup", "shutdown", "configure"} {
+		ours, theirs := answers("/ours", transition), answers("/theirs", transition)
+		if ours != theirs {
+			t.Errorf("up to %s ours says\n%s\nand rclcpp's\n%s", transition, ours, theirs)
+			continue
+		}
+		t.Logf("up to %s both say the same %d lines", transition, strings.Count(ours, "\n"))
+	}
+	if !p.running() {
+		t.Error("a node that was shut down ended; it is there to be asked")
+	}
 }
 
 // told tells whether the goals of the transitions in an echo of transition_event pass through the states in

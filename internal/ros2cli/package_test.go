@@ -80,14 +80,14 @@ func packaged(r *rig, t *testing.T) {
 		n := r.start(t, with("ros2", "launch", "discrete_diffusion_vla", "simulation.launch.py", "policy:="+r.bundle, "draw:=1", "each:=1s",
 			"record:="+recording)...)
 		n.says("The arms are enabled", "cm at the start,") // it has a robot of its own, and ends with it
-		if status := n.wait(nil); status != 0 || strings.Count(n.output(), "process has finished cleanly") != 2 {
+		if status := n.wait(); status != 0 || strings.Count(n.output(), "process has finished cleanly") != 2 {
 			t.Errorf("status %d:\n%s", status, n.output())
 		}
 	})
 	t.Run("launch replay", func(t *testing.T) {
 		n := r.start(t, with("ros2", "launch", "discrete_diffusion_vla", "replay.launch.py", "policy:="+r.bundle, "bag:="+recording, "player:=ros2")...)
 		n.says("thinking") // about recorded pictures, and with the recorded instruction
-		if status := n.wait(nil); status != 0 || strings.Count(n.output(), "process has finished cleanly") != 2 {
+		if status := n.wait(); status != 0 || strings.Count(n.output(), "process has finished cleanly") != 2 {
 			t.Errorf("status %d:\n%s", status, n.output())
 		}
 	})

@@ -2,6 +2,7 @@ package ros2cli
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -14,6 +15,7 @@ import (
 
 // parameters reads, writes and stores them.
 func parameters(r *rig, t *testing.T) {
+	sameDump(r, t, "-p", "instruction:='5'", "-p", "decode.drop_threshold:=[.inf, 1.0e-7]") // which are hard to write
 	n := r.node(t)
 	r.shows(t, []string{"/ddvla:\n", "  rate\n", "  cameras.head.topic\n", "  decode.preset\n", "  use_sim_time\n"}, "param", "list")
 	r.shows(t, []string{"  limits.velocity\n"}, "param", "list", "/ddvla")
@@ -83,6 +85,26 @@ func dumpAndLoad(r *rig, t *testing.T, n *process) {
 	r.start(t, r.ddvla, "node", "--backend", r.backend, "--ros-args", "--params-file", path).says(active)
 	if after := r.dump(t, "/ddvla", filepath.Join(t.TempDir(), "again.yaml")); !reflect.DeepEqual(after, before) {
 		t.Errorf("a node that starts with the dump has %v\nwant %v", after, before)
+	}
+}
+
+// sameDump compares what ddvla says of the parameters of a command line with what ros2 says of a node that was
+// started with it.
+func sameDump(r *rig, t *testing.T, given ...string) {
+	n := r.node(t, given...)
+	path := filepath.Join(t.TempDir(), "ddvla.yaml")
+	r.dump(t, "/ddvla", path)
+	theirs, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(r.ddvla, append(append([]string{"params", "--format", "dump", "--ros-args"}, r.parameters()...), given...)...)
+	ours, err := cmd.Output()
+	if err != nil || string(ours) != string(theirs) {
+		t.Errorf("%v: %v\n%s\nbut ros2 param dump says\n%s", cmd, err, ours, theirs)
+	}
+	if status := n.interrupt(syscall.SIGINT); status != 0 {
+		t.Errorf("status %d after SIGINT", status)
 	}
 }
 

@@ -2,8 +2,8 @@ package ros2cli
 
 import (
 	"bytes"
-	"errors"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -82,13 +82,20 @@ func (p *process) running() bool {
 func (p *process) says(texts ...string) {
 	p.t.Helper()
 	for _, text := range texts {
-		for end := time.Now().Add(patience); !strings.Contains(p.output(), text); time.Sleep(5 * time.Millisecond) {
-			if !p.running() && !strings.Contains(p.output(), text) {
-				p.t.Fatalf("%s ended with status %d and did not say %q:\n%s", p.cmd, p.cmd.ProcessState.ExitCode(), text, p.output())
-			}
-			if time.Now().After(end) {
-				p.t.Fatalf("%s does not say %q:\n%s", p.cmd, text, p.output())
-			}
+		p.matches(regexp.MustCompile(regexp.QuoteMeta(text)))
+	}
+}
+
+// matches waits until the process has said what the pattern describes, and returns its groups.
+func (p *process) matches(pattern *regexp.Regexp) []string {
+	p.t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		running := p.running() // before its last words are looked at
+		if m := pattern.FindStringSubmatch(p.output()); m != nil {
+			return m
+		}
+		if !running || time.Now().After(end) {
+			p.t.Fatalf("%s (running: %v) does not say %q:\n%s", p.cmd, running, pattern, p.output())
 		}
 	}
 }
@@ -97,31 +104,39 @@ func (p *process) says(texts ...string) {
 // the process has ended: -1 where a signal ended it.
 func (p *process) interrupt(signal syscall.Signal) (status int) {
 	p.t.Helper()
-	return p.wait(syscall.Kill(-p.cmd.Process.Pid, signal))
+	p.send(-p.cmd.Process.Pid, signal)
+	return p.wait()
 }
 
 // signal signals the process alone, in quick succession, and returns its exit status.
 func (p *process) signal(signals ...syscall.Signal) (status int) {
 	p.t.Helper()
-	var errs []error
 	for _, s := range signals {
-		errs = append(errs, syscall.Kill(p.cmd.Process.Pid, s))
+		p.send(p.cmd.Process.Pid, s)
 	}
-	return p.wait(errors.Join(errs...))
+	return p.wait()
 }
 
 // quit ends a ros2 command that goes on for ever. Its status is ros2's own affair.
-func (p *process) quit() { p.interrupt(syscall.SIGINT) }
-
-func (p *process) wait(err error) int {
+func (p *process) quit() {
 	p.t.Helper()
-	if err != nil {
-		p.t.Fatalf("%s: %v", p.cmd, err)
+	p.interrupt(syscall.SIGINT)
+}
+
+func (p *process) send(pid int, s syscall.Signal) {
+	p.t.Helper()
+	if err := syscall.Kill(pid, s); err != nil {
+		p.t.Fatalf("%s: %v: %v", p.cmd, s, err)
 	}
+}
+
+// wait returns the exit status of a process that is to end.
+func (p *process) wait() (status int) {
+	p.t.Helper()
 	select {
 	case <-p.ended:
 	case <-time.After(patience):
-		syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+		p.send(-p.cmd.Process.Pid, syscall.SIGKILL)
 		<-p.ended
 		p.t.Fatalf("%s does not end:\n%s", p.cmd, p.output())
 	}

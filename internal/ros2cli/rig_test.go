@@ -38,6 +38,7 @@ func TestNeedsSourcedROS2(t *testing.T) {
 				{"services", services},
 				{"parameters", parameters},
 				{"lifecycle", lifecycle},
+				{"lifecycle of rclcpp", lifecycleOfRclcpp},
 				{"simulated time", simulatedTime},
 				{"names", names},
 				{"signals", signals},
@@ -68,10 +69,14 @@ func newRig(t *testing.T, backend string) *rig {
 		}
 	}
 	r := &rig{backend: backend, dir: t.TempDir(), bundle: testbundle.Dir(t)}
+	rmw := os.Getenv("RMW_IMPLEMENTATION")
+	if rmw == "" || backend == "cyclone" {
+		rmw = "rmw_cyclonedds_cpp" // services do not cross vendors
+	}
 	set := map[string]string{
 		"ROS_DOMAIN_ID":      fmt.Sprint(rostest.Domain(t)),
 		"ROS_LOCALHOST_ONLY": "1",
-		"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp",
+		"RMW_IMPLEMENTATION": rmw,
 		"ROS_LOG_DIR":        filepath.Join(r.dir, "log"),
 		"PYTHONUNBUFFERED":   "1", // or a pipe hears of what a command said when it ends
 		"CYCLONEDDS_URI":     "",
@@ -104,10 +109,7 @@ func newRig(t *testing.T, backend string) *rig {
 // run runs a command to its end, in a shell's environment, and returns what it said on both streams.
 func (r *rig) run(t testing.TB, argv ...string) (said string, status int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	if t.Context().Err() != nil { // a cleanup
-		ctx, cancel = context.WithTimeout(context.Background(), patience)
-	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience) // in a cleanup, too
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env, cmd.Dir, cmd.WaitDelay = r.env, r.dir, time.Second
@@ -188,10 +190,14 @@ func (r *rig) robot(t testing.TB, flags ...string) *process {
 // node starts the node, with further ROS arguments, and waits until it is active.
 func (r *rig) node(t testing.TB, args ...string) *process {
 	t.Helper()
-	p := r.start(t, append([]string{r.ddvla, "node", "--backend", r.backend, "--ros-args", "-p", "policy:=" + r.bundle,
-		"-p", "decode.rounds:=2", "-p", "runtime.threads:=1"}, args...)...)
+	p := r.start(t, append(append([]string{r.ddvla, "node", "--backend", r.backend, "--ros-args"}, r.parameters()...), args...)...)
 	p.says(active)
 	return p
+}
+
+// parameters are those that every node has.
+func (r *rig) parameters() []string {
+	return []string{"-p", "policy:=" + r.bundle, "-p", "decode.rounds:=2", "-p", "runtime.threads:=1"}
 }
 
 // active is what the node logs when it has started.
