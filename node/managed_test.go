@@ -63,7 +63,9 @@ func newDesk(t *testing.T, settings func() (Settings, error)) *desk {
 		return n
 	}
 	d.operator = node("operator")
-	robot, err := sim.NewProcess(node("robot"), sim.DefaultConfig())
+	conf := sim.DefaultConfig()
+	conf.JointRate, conf.CameraRate = 100, 10 // less for a machine that tests other packages meanwhile
+	robot, err := sim.NewProcess(node("robot"), conf)
 	if err != nil {
 		t.Fatal(err)
 	}
