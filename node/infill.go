@@ -11,6 +11,11 @@ import (
 // infill is what the decoder is given of the motion that goes on while it works;
 // its memory is reused.
 type infill struct {
+	// latency is how long a chunk is expected to take: a high percentile of what they
+	// took, of which the first ones, still cold, were never measured; nothing on a
+	// recording, where the same messages are to give the same chunks.
+	latency func() time.Duration
+
 	commitment control.Commitment
 	known      []int64
 	initial    []int64
@@ -26,10 +31,7 @@ func (n *Node) condition(o *policy.Observation, epoch uint64, now time.Time) {
 		return
 	}
 	f, a := &n.infill, n.policy.Manifest().Action
-	// A high percentile of what chunks took; the first ones, still cold, were never
-	// measured.
-	latency := n.latency.percentiles(StageChunk).P95
-	n.executor.Commit(&f.commitment, o.Stamp, now, latency, a.Rate, a.Chunk)
+	n.executor.Commit(&f.commitment, o.Stamp, now, f.latency(), a.Rate, a.Chunk)
 	c := &f.commitment
 	// The decoder ends as soon as nothing is masked: the last row is always its own.
 	rows := min(c.Frozen+c.Soft, a.Chunk-1)

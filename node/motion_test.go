@@ -94,9 +94,10 @@ func TestInfillGivesTheDecoderWhatTheArmsAreCommittedTo(t *testing.T) {
 	if r.node.executor.Status().Mode != control.Moving {
 		t.Fatal("the arms do not move")
 	}
-	for range 200 { // what chunks took
-		r.node.latency.add(StageChunk, 110*time.Millisecond)
+	if got := r.node.infill.latency(); got != 0 {
+		t.Errorf("on a recording chunks take %v", got)
 	}
+	r.node.infill.latency = func() time.Duration { return 110 * time.Millisecond }
 	r.run(200 * time.Millisecond)
 	f := &r.node.infill
 	c := f.commitment

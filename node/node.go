@@ -143,6 +143,7 @@ func New(ctx context.Context, rn ros.Node, settings Settings, log *zap.Logger) (
 // of loading, and the publisher of diagnostics, which tells of them; nil makes one.
 func load(ctx context.Context, rn ros.Node, settings Settings, log *zap.Logger, phases *loading, diagnostics ros.Publisher) (n *Node, err error) {
 	n = &Node{ros: rn, log: log, settings: settings, live: settings.Live, loading: phases, diagnostics: diagnostics}
+	n.infill.latency = func() time.Duration { return n.latency.percentiles(StageChunk).P95 }
 	defer phases.end()
 	defer func() {
 		if err != nil {

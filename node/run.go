@@ -184,6 +184,7 @@ func (n *Node) Step(ctx context.Context, now time.Time, stride int, advance func
 	s := &n.step
 	if s.nextTick.IsZero() {
 		s.nextTick, s.nextDiagnostics = now, now
+		n.infill.latency = func() time.Duration { return 0 }
 		s.seen = make([]uint64, len(n.observer.cameras))
 	}
 	// nextTick is at most a period ahead of the time of the last call.
