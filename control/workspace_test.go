@@ -225,9 +225,9 @@ func TestGuardRefusesPosesThatAreNotFinite(t *testing.T) {
 func TestGuardRefusesWhatCannotStopInTime(t *testing.T) {
 	layout := twoArms(t)
 	g, other := newGuard(t, nil), newGuard(t, nil)
+	rng := rand.New(rand.NewPCG(13, 5))
 	early := 0
-	rapid.Check(t, func(t *rapid.T) {
-		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 5))
+	for range 2000 {
 		was := drawBoth(rng, layout)
 		next, v, rest := slices.Clone(was), make([]float64, 14), make([]float64, 14)
 		for i := range v {
@@ -247,7 +247,8 @@ func TestGuardRefusesWhatCannotStopInTime(t *testing.T) {
 		if _, refused := g.Refuses(was, was, v); refused {
 			t.Fatal("may not stand still")
 		}
-	})
+	}
+	t.Logf("refused early %d times of 2000", early)
 	if early == 0 {
 		t.Error("never refused early")
 	}
