@@ -138,11 +138,12 @@ func (w *judge) wasEnabled(now time.Time, err error, news bool) {
 
 func (w *judge) newEpoch() { w.epochs++; w.stamp = time.Time{}; w.planned = false }
 
-func (w *judge) wasFlushed(keep bool) {
-	planned := w.planned
+func (w *judge) wasFlushed() { w.newEpoch(); w.homing = false }
+
+func (w *judge) wasInstructed(keep bool) {
+	planned := w.planned && keep
 	w.newEpoch()
-	w.homing = false
-	w.planned = planned && keep
+	w.planned = planned
 }
 
 func (w *judge) wasEstopped() {

@@ -428,10 +428,10 @@ func (s *scenario) press() {
 		s.w.wasDisabled()
 	case 4:
 		s.e.Flush(now)
-		s.w.wasFlushed(false)
+		s.w.wasFlushed()
 	case 5:
 		s.e.NewInstruction(now)
-		s.w.wasFlushed(live.KeepOnInstruction)
+		s.w.wasInstructed(live.KeepOnInstruction)
 	case 6:
 		s.plant.blocked[s.random.IntN(14)] = true
 	case 7:
