@@ -9,6 +9,9 @@ import (
 // cameras on another machine, synchronised by NTP, stay well within it.
 const maxFuture = 100 * time.Millisecond
 
+// maxRows bounds the rows of a chunk, and with them how long a hand-over takes.
+const maxRows = 10000
+
 // Replace hands a new chunk over at time now, by the rule that Live.HandOver
 // says. It takes the place of the one in execution, minus the rows that were
 // already executed since the chunk's observation; time for which the arms stood
@@ -114,7 +117,7 @@ func (e *Executor) drop(v Event, now time.Time) {
 func (e *Executor) inspect(t *Trajectory, now time.Time) Event {
 	n := len(t.Values)
 	switch {
-	case n == 0 || n%e.dims != 0 || !(t.Rate >= 0.1 && t.Rate <= 1000):
+	case n == 0 || n%e.dims != 0 || n/e.dims > maxRows || !(t.Rate >= 0.1 && t.Rate <= 1000):
 		return Event{Code: DroppedShape, Value: float64(n), Limit: float64(e.dims)}
 	case notFinite(t.Values) >= 0:
 		i := notFinite(t.Values)

@@ -68,6 +68,7 @@ func (e *Executor) ensemble(p *plan, first int) {
 		}
 	}
 	e.kept = append(live, kept{p.base, p.period, p.rows, append(spare[:0], p.values...)})
+	fall := math.Exp(-e.live.EnsembleDecay)
 	for k := first; k < p.rows; k++ {
 		due := p.due(k)
 		for j := range e.dims {
@@ -84,7 +85,7 @@ func (e *Executor) ensemble(p *plan, first int) {
 					v += f * (c.values[(row+1)*e.dims+j] - v)
 				}
 				sum, weights = sum+w*v, weights+w
-				w *= math.Exp(-e.live.EnsembleDecay)
+				w *= fall
 			}
 			p.values[k*e.dims+j] = sum / weights
 		}
@@ -94,17 +95,15 @@ func (e *Executor) ensemble(p *plan, first int) {
 // NewInstruction tells at time now that the policy is to do something else.
 // Chunks begun before are dropped from now on. The arms halt until one that
 // follows the new instruction arrives or, with Live.KeepOnInstruction, go on with
-// the plan, into which that one is faded.
+// the plan, into which that one is faded. A way home goes on.
 func (e *Executor) NewInstruction(now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.phase == following && e.live.KeepOnInstruction {
-		e.newEpoch()
-		e.fade = true
-		return
-	}
 	e.newEpoch()
-	if e.phase != silent {
+	switch {
+	case e.phase == following && e.live.KeepOnInstruction:
+		e.fade = true
+	case e.phase == following:
 		e.halt(now, Event{Code: Flushed})
 	}
 }

@@ -47,6 +47,7 @@ type judge struct {
 	resting  bool      // and not licensed: nothing may move
 	silentIn float64   // s since disable
 	before   []float64 // accelerations when the licence ended
+	turned   []bool    // since then
 }
 
 // jointLimits is one row of the robot's data sheet.
@@ -90,7 +91,7 @@ type given struct {
 func newJudge(rate float64) *judge {
 	l := dataSheet()
 	j := &judge{limits: l, period: 1 / rate, measured: make([]float64, len(l)), scale: 1, scaled: 100,
-		deviating: make([]float64, len(l)), forgiven: make([]bool, len(l))}
+		turned: make([]bool, len(l)), deviating: make([]float64, len(l)), forgiven: make([]bool, len(l))}
 	return j
 }
 
@@ -137,11 +138,12 @@ func (w *judge) wasEnabled(now time.Time, err error, news bool) {
 
 func (w *judge) newEpoch() { w.epochs++; w.stamp = time.Time{}; w.planned = false }
 
-func (w *judge) wasFlushed(keep bool) {
-	planned := w.planned
+func (w *judge) wasFlushed() { w.newEpoch(); w.homing = false }
+
+func (w *judge) wasInstructed(keep bool) {
+	planned := w.planned && keep
 	w.newEpoch()
-	w.homing = false
-	w.planned = planned && keep
+	w.planned = planned
 }
 
 func (w *judge) wasEstopped() {
@@ -423,7 +425,12 @@ func (w *judge) stops(now time.Time, dt float64, licensed, moving bool) {
 		w.before = make([]float64, len(w.limits))
 		for j := range w.before {
 			w.before[j] = w.difference(j, 2, 1)
+			w.turned[j] = false
 		}
+	}
+	for j := range w.turned {
+		was := last.p[j] - w.samples[n-3].p[j]
+		w.turned[j] = w.turned[j] || was*speed(j) < 0
 	}
 	w.unlicensed += dt
 	if moving {
@@ -439,7 +446,12 @@ func (w *judge) stops(now time.Time, dt float64, licensed, moving bool) {
 			w.fault("the hold pose stays", "%s moves at %v, %.2f s after there was no reason to", l.name, v, w.unlicensed)
 		case w.unlicensed > 2*(l.velocity/l.accel+l.accel/l.jerk)+0.1+3*w.period:
 			w.fault("silence ends at rest", "%s at %v after %.2f s", l.name, v, w.unlicensed)
-		case math.Abs(v) > 0.01*l.velocity && !w.turned(j):
+		case w.turned[j]:
+			// It was accelerating against its motion, which was over first.
+			if most := l.accel*l.accel/(2*l.jerk) + l.accel*w.period; math.Abs(v) > most+1e-6 {
+				w.fault("silence decelerates", "%s at %v after it turned", l.name, v)
+			}
+		case math.Abs(v) > 0.01*l.velocity:
 			// What a joint gains is taken away at once, and is over soon.
 			along := math.Copysign(1, v)
 			most := math.Max(0, along*w.before[j]) + 1.5*l.jerk*w.period + 0.05*l.accel
@@ -455,17 +467,6 @@ func (w *judge) stops(now time.Time, dt float64, licensed, moving bool) {
 	if w.unlicensed > 2*w.period+1e-9 && rest {
 		w.resting = true
 	}
-}
-
-// turned reports whether joint j changed its direction in the newest samples, as
-// one does that was accelerating against its motion when the stop began.
-func (w *judge) turned(j int) bool {
-	up, down := false, false
-	for i := range w.samples[1:] {
-		d := w.samples[i+1].p[j] - w.samples[i].p[j]
-		up, down = up || d > 0, down || d < 0
-	}
-	return up && down
 }
 
 // why tells what a licence lacks.

@@ -110,8 +110,9 @@ type sabotage struct {
 	command   func(p, measured []float64, s Status, random *rand.Rand) // as sent
 	estop     bool                                                     // the call gets lost
 	disable   bool
-	unchecked bool // chunks that are not finite are taken, with zeros
-	hurried   bool // chunks come with the newest stamp and epoch, whatever theirs is
+	unchecked bool          // chunks that are not finite are taken, with zeros
+	hurried   bool          // chunks come with the newest stamp and epoch, whatever theirs is
+	deadman   time.Duration // what its timeout should be
 }
 
 // scenario is one run.
@@ -203,6 +204,9 @@ func play(seed uint64, sab sabotage, tally *tally) []string {
 		sab.config(&cfg)
 	}
 	s.w.timeout = cfg.Live.DeadmanTimeout
+	if sab.deadman > 0 && s.w.timeout > 0 {
+		s.w.timeout = sab.deadman
+	}
 	e, err := New(cfg)
 	if err != nil {
 		return []string{err.Error()}
@@ -424,10 +428,10 @@ func (s *scenario) press() {
 		s.w.wasDisabled()
 	case 4:
 		s.e.Flush(now)
-		s.w.wasFlushed(false)
+		s.w.wasFlushed()
 	case 5:
 		s.e.NewInstruction(now)
-		s.w.wasFlushed(live.KeepOnInstruction)
+		s.w.wasInstructed(live.KeepOnInstruction)
 	case 6:
 		s.plant.blocked[s.random.IntN(14)] = true
 	case 7:

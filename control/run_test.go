@@ -190,6 +190,32 @@ func BenchmarkTick(b *testing.B) {
 	}
 }
 
+// What a hand-over of 40 rows costs by each rule, among chunks ten a second.
+func BenchmarkHandOver(b *testing.B) {
+	for h := Replace; h <= Infill; h++ {
+		b.Run(h.String(), func(b *testing.B) {
+			r := newRigIn(b, rule(h))
+			r.sense()
+			if err := r.e.Enable(r.now); err != nil {
+				b.Fatal(err)
+			}
+			c := r.predicted(40, 20, 0, 0.002, rand.New(rand.NewPCG(1, 1)))
+			b.ReportAllocs()
+			for b.Loop() {
+				b.StopTimer()
+				for range 5 {
+					r.step()
+				}
+				c.Stamp = r.now
+				b.StartTimer()
+				if got := r.e.Replace(c, r.now); got != OK {
+					b.Fatal(got)
+				}
+			}
+		})
+	}
+}
+
 // Every method may be called while the ticks go on.
 func TestMethodsMayBeCalledFromAnyGoroutine(t *testing.T) {
 	e, err := New(DefaultConfig(cobotMagic()))
