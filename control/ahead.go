@@ -113,12 +113,8 @@ func (e *Executor) foresee(dt float64) {
 		e.goToHold(dt, min(e.scale, e.live.HomeSpeed))
 	}
 	if e.phase == following || e.phase == homing {
-		copy(e.was, e.position)
-		for j := range e.ref {
-			e.ref[j] = e.chase.next[j].p
-		}
-		if e.leavesWorkspace(e.was, e.ref) != 0 {
-			e.phase = braking
+		if _, leaves := e.leavesWorkspace(); leaves {
+			e.phase, e.cause = braking, OutsideWorkspace
 			e.restart()
 			e.stopStep(dt)
 		}

@@ -33,7 +33,8 @@ const (
 	NonFinite
 	// PositionLimit is a stop; Value is the target, Limit the joint's limit.
 	PositionLimit
-	// OutsideWorkspace is a stop; Value is what Config.Workspace returned.
+	// OutsideWorkspace is a stop; Value is what Config.Workspace returned, or with a
+	// Guard the distance between the two things that Joint names, Limit its margin, m.
 	OutsideWorkspace
 	// FollowingError is a stop; Value is commanded minus measured.
 	FollowingError

@@ -66,6 +66,11 @@ type Config struct {
 	// stops the arms. It must neither block nor keep or change the slice.
 	Workspace func(positions []float64) (outside float64)
 
+	// Guard, if set, is asked likewise, about the pose and about the one in which
+	// the arms would come to rest if they braked from there, so that they stop
+	// before they leave. It is the Executor's own from then on.
+	Guard *Guard
+
 	// DryRun does everything but sending: commands are marked, and what only an
 	// arm that is sent them can do, to follow, is not asked of it.
 	DryRun bool

@@ -347,6 +347,11 @@ func (e *Executor) ease(g *group, dt float64) bool {
 // brings all joints to rest in the same time. Where that leaves no room to brake,
 // or takes much longer than the fastest stop, each joint takes its fastest stop.
 func (e *Executor) stopGroup(g *group, dt float64) {
+	// At the edge of the workspace the stop must end where leavesWorkspace foresaw.
+	if e.cause == OutsideWorkspace {
+		e.stopEach(g, dt)
+		return
+	}
 	if h := g.meeting - dt; g.goal == anyRest && h > 1e-6 && e.try(g, h, dt, anyRest, 1) == OK {
 		e.accept(g, h, anyRest)
 		return
@@ -405,15 +410,9 @@ func (e *Executor) set(j int, m motion) {
 // take makes chase.next the last commanded state, unless it leaves the
 // workspace: then the arms stop.
 func (e *Executor) take(now time.Time, dt float64) {
-	if e.cfg.Workspace != nil {
-		copy(e.was, e.position)
-		for j := range e.ref {
-			e.ref[j] = e.chase.next[j].p
-		}
-		if outside := e.leavesWorkspace(e.was, e.ref); outside != 0 {
-			e.stop(now, Event{Code: OutsideWorkspace, Value: outside})
-			return
-		}
+	if v, leaves := e.leavesWorkspace(); leaves {
+		e.stop(now, v)
+		return
 	}
 	for j := range e.position {
 		e.set(j, e.chase.next[j])

@@ -204,17 +204,35 @@ func (e *Executor) checkTargets(now time.Time, x float64) bool {
 	return true
 }
 
-// leavesWorkspace returns how far outside the workspace the pose next is, if it
-// is further outside than the pose was, else 0.
-func (e *Executor) leavesWorkspace(was, next []float64) float64 {
-	if e.cfg.Workspace == nil {
-		return 0
+// leavesWorkspace reports whether chase.next is further outside the workspace than
+// the last command, or would come to rest there, and the stop that follows.
+func (e *Executor) leavesWorkspace() (v Event, leaves bool) {
+	if e.cfg.Workspace == nil && e.cfg.Guard == nil {
+		return Event{}, false
 	}
-	outside := e.cfg.Workspace(next)
-	if outside <= 0 || outside <= e.cfg.Workspace(was) {
-		return 0
+	copy(e.was, e.position)
+	for j := range e.ref {
+		e.ref[j] = e.chase.next[j].p
 	}
-	return outside
+	if ask := e.cfg.Workspace; ask != nil {
+		if outside := ask(e.ref); outside > 0 && outside > ask(e.was) {
+			return Event{Code: OutsideWorkspace, Value: outside}, true
+		}
+	}
+	g := e.cfg.Guard
+	if g == nil {
+		return Event{}, false
+	}
+	worst, leaves := g.Leaves(e.was, e.ref)
+	if !leaves {
+		for j := range e.ref {
+			l := &e.joints[j].Limits
+			b := brakeFrom(e.chase.next[j], l.Acceleration, l.Jerk)
+			e.ref[j] = l.clamp(b.at(b.duration()).p)
+		}
+		worst, leaves = g.Leaves(e.was, e.ref)
+	}
+	return Event{Code: OutsideWorkspace, Joint: worst.A + " to " + worst.B, Value: worst.Distance, Limit: worst.Margin}, leaves
 }
 
 // clockWentBack forgets what belonged to the clock's former time: the plan and

@@ -81,9 +81,8 @@ type Clearance struct {
 func (c *Clearance) Outside() float64 { return math.Max(0, c.Margin-c.Distance) }
 
 // Guard tells whether poses keep the arms in their regions and away from each
-// other, from themselves and from what stands around: Refuses for a caller that
-// knows velocities, Outside for Config.Workspace. It is kinematics of capsules,
-// the <collision> cylinders and spheres of the description; what the arms carry
+// other, from themselves and from what stands around. It is Config.Guard of an
+// Executor, which asks Leaves. It is kinematics of capsules, the <collision> cylinders and spheres of the description; what the arms carry
 // is not known to it.
 //
 // Pairs that are checked: every link of an arm with every link of the other; the
@@ -102,9 +101,7 @@ type Guard struct {
 	inverses   []urdf.Transform
 	arm, self  float64
 	was, after []Clearance
-	layout     Layout
 	dims       int
-	rest       []float64
 }
 
 // NewGuard checks that the description has what it takes: errors name the link
@@ -120,7 +117,7 @@ func NewGuard(cfg GuardConfig) (*Guard, error) {
 		return nil, fmt.Errorf("control: guard: %d mounts for %d arms", len(cfg.Arms), len(cfg.Layout))
 	}
 	g := &Guard{arm: cfg.ArmMargin, self: cfg.SelfMargin, planes: slices.Clone(cfg.Planes), boxes: slices.Clone(cfg.Boxes),
-		layout: cfg.Layout, dims: cfg.Layout.Dims(), rest: make([]float64, cfg.Layout.Dims())}
+		dims: cfg.Layout.Dims()}
 	for _, m := range [2]float64{g.arm, g.self} {
 		if !(m >= 0 && m < 1) {
 			return nil, fmt.Errorf("control: guard: arm and self margins are %v and %v m; want 0 to 1", g.arm, g.self)
@@ -188,7 +185,7 @@ func (g *Guard) Clearances(positions []float64, dst []Clearance) []Clearance {
 }
 
 // Outside returns by how much a pose falls short of its margins and regions, m,
-// in all kinds of Clearances together, or 0: Config.Workspace. It is the sum, so
+// in all kinds of Clearances together, or 0. It is the sum, so
 // that an arm that is already outside does not cover for another that leaves. A
 // pose that is not finite is infinitely far outside.
 func (g *Guard) Outside(positions []float64) float64 {
@@ -229,34 +226,4 @@ func (g *Guard) Leaves(was, next []float64) (worst Clearance, leaves bool) {
 		}
 	}
 	return worst, leaves
-}
-
-// Refuses tells whether the arms, now at the pose was, must not go on to the
-// pose next, which they would reach at velocities (rad/s, m/s): next itself, or
-// the pose in which they come to rest when they brake from there, is further
-// outside. So they stop before they leave and not after: from 1 rad/s an arm
-// needs 0.12 rad, some 7 cm of its tool's way.
-func (g *Guard) Refuses(was, next, velocities []float64) (worst Clearance, refused bool) {
-	if worst, refused = g.Leaves(was, next); refused {
-		return worst, true
-	}
-	g.layout.Rest(next, velocities, g.rest)
-	return g.Leaves(was, g.rest)
-}
-
-// Rest writes to dst where joints that are at positions and move at velocities
-// (rad/s, m/s) come to rest when each brakes at its Acceleration, or at a
-// position limit where that is before.
-func (l Layout) Rest(positions, velocities, dst []float64) {
-	i := 0
-	for _, arm := range l {
-		for _, j := range arm.Joints {
-			v := velocities[i]
-			dst[i] = positions[i] + v*math.Abs(v)/(2*j.Limits.Acceleration)
-			if positions[i] >= j.Limits.Lower && positions[i] <= j.Limits.Upper {
-				dst[i] = j.Limits.clamp(dst[i])
-			}
-			i++
-		}
-	}
 }

@@ -3,43 +3,13 @@ package control_test
 import (
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"github.com/ddvla/ddvla/control"
 	"github.com/ddvla/ddvla/urdf"
 )
-
-// Arms that brake come to rest where Rest says.
-func TestRestIsWhereBrakingEnds(t *testing.T) {
-	layout := twoArms(t)
-	rapid.Check(t, func(t *rapid.T) {
-		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 3))
-		q, v := both(), make([]float64, 14)
-		joint := func(i int) control.Joint { return layout[i/7].Joints[i%7] }
-		for i := range v {
-			v[i] = joint(i).Limits.Velocity * (2*rng.Float64() - 1)
-		}
-		rest := make([]float64, 14)
-		layout.Rest(q, v, rest)
-		const dt = 1e-4
-		for i := range q {
-			at, speed, l := q[i], v[i], joint(i).Limits
-			for math.Abs(speed) > 1e-9 {
-				next := math.Copysign(max(0, math.Abs(speed)-l.Acceleration*dt), speed)
-				at += (speed + next) / 2 * dt
-				speed = next
-			}
-			if at = min(max(at, l.Lower), l.Upper); math.Abs(at-rest[i]) > 1e-4 {
-				t.Fatalf("joint %d at %g moving at %g rests at %g, braking ends at %g", i, q[i], v[i], rest[i], at)
-			}
-		}
-	})
-}
 
 func TestGuardAllocatesNothing(t *testing.T) {
 	g := newGuard(t, func(c *control.GuardConfig) {
@@ -51,7 +21,6 @@ func TestGuardAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(50, func() {
 		g.Outside(next)
 		g.Leaves(was, next)
-		g.Refuses(was, next, was)
 	}); n != 0 {
 		t.Errorf("%v allocations a run", n)
 	}
@@ -67,14 +36,14 @@ func benchmarkOutside(b *testing.B, q []float64, change func(*control.GuardConfi
 
 func BenchmarkOutside(b *testing.B) { benchmarkOutside(b, both(), nil) }
 
-// What an Executor asks at each tick: two poses.
-func BenchmarkRefuses(b *testing.B) {
+// What an Executor asks twice at each tick.
+func BenchmarkLeaves(b *testing.B) {
 	g := newGuard(b, nil)
-	was, next, v := both(), both(), make([]float64, 14)
+	was, next := both(), both()
 	next[1] += 0.01
 	b.ReportAllocs()
 	for b.Loop() {
-		g.Refuses(was, next, v)
+		g.Leaves(was, next)
 	}
 }
 
@@ -125,7 +94,7 @@ func ExampleGuard() {
 		panic(err)
 	}
 	executor := control.DefaultConfig(layout)
-	executor.Workspace = guard.Outside
+	executor.Guard = guard
 
 	now := []float64{0, 1.35, -1.15, 0, 1.1, 0, 0.06, 0, 1.35, -1.15, 0, 1.1, 0, 0.06}
 	next := append([]float64(nil), now...)
@@ -136,21 +105,17 @@ func ExampleGuard() {
 	// Output: fl_link8 would be -21 mm from table
 }
 
-// An Executor that asks the guard is stopped at the table. Asked about the next
-// pose only it brakes beyond it; asked about where braking from there ends as
-// well (Rest) it comes to rest above, and the arm may go up again after Enable.
+// An Executor with the guard comes to rest above the table, and the arm may go up
+// again after Enable. One that is asked about the next pose only brakes beyond it.
 func TestExecutorStopsAtTheTable(t *testing.T) {
 	for name, ahead := range map[string]bool{"the next pose": false, "the next pose and its rest": true} {
 		g := newGuard(t, nil)
 		layout := twoArms(t)
-		velocity, rest := make([]float64, 14), make([]float64, 14)
 		cfg := control.DefaultConfig(layout)
-		cfg.Workspace = func(next []float64) float64 {
-			if !ahead {
-				return g.Outside(next)
-			}
-			layout.Rest(next, velocity, rest)
-			return g.Outside(next) + g.Outside(rest)
+		if ahead {
+			cfg.Guard = newGuard(t, nil)
+		} else {
+			cfg.Workspace = newGuard(t, nil).Outside
 		}
 		e, err := control.New(cfg)
 		if err != nil {
@@ -170,7 +135,6 @@ func TestExecutorStopsAtTheTable(t *testing.T) {
 				if command, sent := e.Tick(now); sent {
 					c = command
 					copy(measured, c.Positions)
-					copy(velocity, c.Velocities)
 				}
 			}
 			return c

@@ -221,39 +221,6 @@ func TestGuardRefusesPosesThatAreNotFinite(t *testing.T) {
 	}
 }
 
-// Refuses asks about the next pose and about its rest.
-func TestGuardRefusesWhatCannotStopInTime(t *testing.T) {
-	layout := twoArms(t)
-	g, other := newGuard(t, nil), newGuard(t, nil)
-	rng := rand.New(rand.NewPCG(13, 5))
-	early := 0
-	for range 2000 {
-		was := drawBoth(rng, layout)
-		next, v, rest := slices.Clone(was), make([]float64, 14), make([]float64, 14)
-		for i := range v {
-			v[i] = layout[i/7].Joints[i%7].Limits.Velocity * (2*rng.Float64() - 1)
-			next[i] += 0.02 * v[i]
-		}
-		layout.Rest(next, v, rest)
-		_, now := other.Leaves(was, next)
-		_, later := other.Leaves(was, rest)
-		if _, refused := g.Refuses(was, next, v); refused != (now || later) {
-			t.Fatalf("refused %v; the next pose leaves: %v, its rest: %v", refused, now, later)
-		}
-		if later && !now {
-			early++
-		}
-		clear(v)
-		if _, refused := g.Refuses(was, was, v); refused {
-			t.Fatal("may not stand still")
-		}
-	}
-	t.Logf("refused early %d times of 2000", early)
-	if early == 0 {
-		t.Error("never refused early")
-	}
-}
-
 func TestNewGuardNamesWhatIsWrong(t *testing.T) {
 	parse := func(change func(string) string) *urdf.Robot {
 		arm := `<robot name="r"><link name="body"/><link name="base"><collision><geometry><sphere radius="0.1"/></geometry></collision></link>` +

@@ -250,7 +250,7 @@ func SettingsFrom(v param.Values, m *bundle.Manifest, names *ros.Names) (Setting
 	if err != nil {
 		return s, err
 	}
-	s.Control.Workspace = guard.Outside
+	s.Control.Guard = guard
 	s.Trajectories = v.String("command.output") == outputJointTrajectory
 	s.TrajectoryHorizon = seconds(v.Double("command.jtc_horizon"))
 	if err := s.checkTrajectories(); err != nil {
