@@ -6,7 +6,8 @@ A GPU is timed by its own events, each run alone, after a warm-up; a CPU by the 
 CUDA graph of the same operations; compiled, torch.compile of each layer, in a CUDA graph too. A chunk is from
 uint8 pictures in the machine's memory to tokens and their means there: copies, vision, rounds and decoding
 (greedy), but no resizing of pictures. Before anything is timed, rounds are compared with model.py in the same
-type. "attention in parts" is a round whose scores go through the memory instead of one fused operation.
+type. Beside the graphs stand rounds whose attention is in parts, its scores in the memory, and what the linear
+layers take alone.
 Needs PyTorch 2.6 or newer on a GPU.
 """
 
@@ -16,6 +17,8 @@ import json
 import time
 
 import torch
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from ddvla import attention, decode, model
 from ddvla.rounds import Rounds
@@ -25,6 +28,8 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 MOST = {"bf16": 0.1, "fp16": 0.02, "fp32": 1e-3}
 PROMPT = 21  # ids of a usual instruction
 WARM_UP = 3
+MODES = ["eager", "graph", "compiled"]
+IN_PARTS, LINEAR = "graph, attention in parts", "graph, linear layers alone"
 
 
 def sizes(name, cameras):
@@ -72,6 +77,35 @@ def difference(have, want):
     return float((have - want).double().norm() / want.double().norm())
 
 
+class Linear(TorchFunctionMode):
+    """Records the shapes and weights of linear layers that run."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_function__(self, function, types, arguments=(), named=None):
+        if function is F.linear:
+            self.seen.append((arguments[0].shape, arguments[1]))
+        return function(*arguments, **(named or {}))
+
+
+def linear_layers(run):
+    """The linear layers of run alone, one after the other on inputs of noise."""
+    with Linear() as linear:
+        run()
+    inputs = {}
+    for shape, weight in linear.seen:
+        if (shape, weight.dtype) not in inputs:
+            inputs[shape, weight.dtype] = torch.randn(shape, device=weight.device).to(weight.dtype)
+
+    def layers():
+        for shape, weight in linear.seen:
+            F.linear(inputs[shape, weight.dtype], weight)
+
+    return layers
+
+
 class Bench:
     def __init__(self, arguments):
         self.arguments = arguments
@@ -89,7 +123,7 @@ class Bench:
         half = torch.rand(batch, of.slots) < 0.5
         self.tokens = torch.where(half, torch.tensor(-1), torch.randint(0, model.BINS, half.shape)).to(self.device)
         self.out = [torch.empty(x, dtype=t, pin_memory=self.gpu) for x, t in ((half.shape, torch.int64), (half.shape, torch.float32))]
-        self.rows, self.peak = [], {}
+        self.result, self.rows, self.peak, self.tokens_of = {}, [], {}, {}
 
     def asked(self, attention):
         return self.arguments.attention in (None, attention)
@@ -111,7 +145,7 @@ class Bench:
         for _ in range(WARM_UP):
             run()
         times, begin = [], time.perf_counter()
-        while len(times) < self.arguments.runs and (len(times) < 10 or time.perf_counter() - begin < self.arguments.seconds):
+        while len(times) < self.arguments.runs and (len(times) < 20 or time.perf_counter() - begin < self.arguments.seconds):
             if self.gpu:
                 start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
                 torch.cuda.synchronize()
@@ -129,10 +163,24 @@ class Bench:
     def measure(self, stage, mode, run):
         if mode != "eager":
             run = self.captured(run)
+        self.out[0].fill_(-1)
         times = self.milliseconds(run)
         row = {"stage": stage, "mode": mode, "p50": quantile(times, 0.5), "p95": quantile(times, 0.95), "runs": len(times)}
+        equal = ""
+        if "T = " in stage:
+            if self.out[0].min() < 0:
+                raise SystemExit(f"{stage}, {mode}: a token is still masked")
+            row["equal"] = float((self.out[0] == self.tokens_of.setdefault(stage, self.out[0].clone())).double().mean())
+            equal = f"{100 * row['equal']:.0f} %"
         self.rows.append(row)
-        print(f"| {stage} | {mode} | {row['p50']:.2f} | {row['p95']:.2f} | {row['runs']} |", flush=True)
+        self.save()
+        print(f"| {stage} | {mode} | {row['p50']:.2f} | {row['p95']:.2f} | {row['runs']} | {equal} |", flush=True)
+
+    def save(self):
+        """After each row, so that a run that is ended leaves what it has."""
+        if self.arguments.json:
+            with open(self.arguments.json, "w") as file:
+                json.dump({**self.result, "rows": self.rows, "peak_gb": self.peak}, file, indent=1)
 
     def captured(self, run):
         """run as a CUDA graph."""
@@ -169,16 +217,9 @@ class Bench:
             for block in [*vision.featurizer.blocks, *vision.fused_featurizer.blocks]:
                 block.compile(dynamic=False)
         rounds, every = Rounds(self.net, self.ids, compiler=compiler), self.arguments.refresh
-        self.measure("vision and projectors", mode, lambda: rounds.before(self.images, self.proprio))
-        before = rounds.before(self.images, self.proprio)
+        for stage, run in self.stages(rounds):
+            self.measure(stage, mode, run)
         counts = sorted({*self.arguments.rounds, 1}, reverse=True)
-        if self.asked("bidirectional"):
-            self.measure("exact round", mode, lambda: rounds.whole(before, self.tokens))
-        if self.asked("prefix"):
-            self.measure("prefix once", mode, lambda: rounds.prefix(before))
-        kept = rounds.prefix(before) if self.asked("prefix") else rounds.whole(before, self.tokens, keep=True)[1]
-        self.measure("round of the block", mode, lambda: rounds.block(self.tokens, kept))
-        del kept
         if self.asked("bidirectional"):
             for count in counts:
                 self.measure(f"exact, T = {count}", mode, self.chunk(rounds, rounds.exact, count))
@@ -189,16 +230,23 @@ class Bench:
                 self.measure(f"prefix, T = {count}", mode, self.chunk(rounds, rounds.prefixed, count))
         if self.gpu:
             self.peak[mode] = torch.cuda.max_memory_allocated() / 1e9
-            self.in_parts(mode, before)
+        if mode == "graph":
+            for stage, run in self.stages(Rounds(self.net, self.ids, attention.written_out)):
+                if "round" in stage:
+                    self.measure(stage, IN_PARTS, run)
+            for stage, run in self.stages(rounds):
+                self.measure(stage, LINEAR, linear_layers(run))
 
-    def in_parts(self, mode, before):
-        """Rounds whose attention writes its scores."""
-        if mode != "graph":
-            return
-        rounds = Rounds(self.net, self.ids, attention.written_out)
-        kept = rounds.prefix(before)
-        self.measure("exact round, attention in parts", mode, lambda: rounds.whole(before, self.tokens))
-        self.measure("round of the block, attention in parts", mode, lambda: rounds.block(self.tokens, kept))
+    def stages(self, rounds):
+        """What a chunk is made of."""
+        before = rounds.before(self.images, self.proprio)
+        yield "vision and projectors", lambda: rounds.before(self.images, self.proprio)
+        if self.asked("bidirectional"):
+            yield "exact round", lambda: rounds.whole(before, self.tokens)
+        if self.asked("prefix"):
+            yield "prefix once", lambda: rounds.prefix(before)
+        kept = rounds.prefix(before) if self.asked("prefix") else rounds.whole(before, self.tokens, keep=True)[1]
+        yield "round of the block", lambda: rounds.block(self.tokens, kept)
 
     def ceilings(self):
         """What this card reaches: a copy of 4 GB, and products of 8192 x 8192 in the type."""
@@ -226,23 +274,24 @@ def main():
     parser.add_argument("--refresh", type=int, default=4, help="a whole round, then the block alone until the next multiple of this")
     parser.add_argument("--cameras", type=int, default=3)
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--modes", nargs="+", choices=["eager", "graph", "compiled"], help="default all on a GPU, eager on a CPU")
+    parser.add_argument("--modes", nargs="+", choices=MODES, help="default all on a GPU, eager on a CPU")
     parser.add_argument("--runs", type=int, default=50, help="of each row, at most")
-    parser.add_argument("--seconds", type=float, default=3, help="of each row, after ten runs")
+    parser.add_argument("--seconds", type=float, default=3, help="of each row, after twenty runs")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", help="file for the results")
     arguments = parser.parse_args()
+    gpu = torch.device(arguments.device).type == "cuda"
+    if not gpu and arguments.modes not in (None, MODES[:1]):
+        parser.error(f"--modes {' '.join(arguments.modes)} need a GPU")
     if min(arguments.rounds) < 1 or min(arguments.refresh, arguments.cameras, arguments.batch, arguments.runs) < 1:
         parser.error("numbers of rounds, cameras, chunks and runs are 1 or more")
-    gpu = torch.device(arguments.device).type == "cuda"
     if gpu:
         # Float32 products are float32 ones, as the node asks ONNX Runtime for.
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     with torch.no_grad():
         bench = Bench(arguments)
-        weights = sum(p.numel() for p in bench.net.parameters())
-        of = bench.net.sizes
-        result = {
+        weights, of = sum(p.numel() for p in bench.net.parameters()), bench.net.sizes
+        bench.result = result = {
             "machine": torch.cuda.get_device_name() if gpu else "CPU",
             "torch": torch.__version__, "cuda": torch.version.cuda, "dtype": arguments.dtype, "size": arguments.size, "weights": weights,
             "sizes": {"cameras": of.images, "batch": arguments.batch, "prompt": PROMPT, "slots": of.slots, "proprio": of.proprio},
@@ -253,15 +302,13 @@ def main():
         if gpu:
             result["ceilings"] = bench.ceilings()
             print(f"ceilings: {result['ceilings']}")
-        print("\n| what | mode | ms, p50 | p95 | runs |\n|---|---|---|---|---|")
-        for mode in arguments.modes or (["eager", "graph", "compiled"] if gpu else ["eager"]):
-            bench.all(mode)
-            result.update(rows=bench.rows, peak_gb=bench.peak)
-            if arguments.json:
-                with open(arguments.json, "w") as file:
-                    json.dump(result, file, indent=1)
-        if gpu:
-            print("\nmost memory that PyTorch held, GB: " + ", ".join(f"{mode} {value:.1f}" for mode, value in bench.peak.items()))
+        print("\n| what | mode | ms, p50 | p95 | runs | tokens as in the first mode |\n|---|---|---|---|---|---|")
+        for mode in MODES:  # in this order: what is compiled stays so
+            if mode in (arguments.modes or (MODES if gpu else MODES[:1])):
+                bench.all(mode)
+        bench.save()
+    if gpu:
+        print("\nmost memory that PyTorch held, GB: " + ", ".join(f"{mode} {value:.1f}" for mode, value in bench.peak.items()))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from unittest import mock
 import torch
 
 import bench
+import bench_rounding
 from ddvla import attention, checkpoint, decode, model
 from ddvla.rounds import Rounds
 from make_random import observation
@@ -146,14 +147,19 @@ class BenchTest(unittest.TestCase):
     def check(self, result, said, modes):
         ways = ["exact, T = 3", "exact, T = 1", "refresh 2, T = 3", "prefix, T = 3", "prefix, T = 1"]
         want = ["vision and projectors", "exact round", "prefix once", "round of the block", *ways]
-        parts = ["exact round, attention in parts", "round of the block, attention in parts"]
-        for mode in modes:
-            measured = [row["stage"] for row in result["rows"] if row["mode"] == mode]
-            self.assertEqual(measured, want + (parts if mode == "graph" else []), mode)
+        wanted = {mode: want for mode in modes}
+        if "graph" in modes:
+            wanted |= {bench.IN_PARTS: [stage for stage in want if "round" in stage], bench.LINEAR: want[:4]}
+        measured = {}
+        for row in result["rows"]:
+            measured.setdefault(row["mode"], []).append(row["stage"])
+        self.assertEqual(measured, wanted)
         for row in result["rows"]:
             self.assertGreater(row["p50"], 0)
             self.assertGreaterEqual(row["p95"], row["p50"])
             self.assertIn(f"| {row['stage']} | {row['mode']} |", said)
+            if "T = " in row["stage"]:
+                self.assertGreater(row["equal"], 0.5 if row["mode"] == "compiled" else 0.99, row)
         by_stage = {row["stage"]: row["p50"] for row in result["rows"]}
         self.assertEqual(set(result["check"]), {"exact round", "round of the block"})
         for share in result["check"].values():
@@ -178,6 +184,20 @@ class BenchTest(unittest.TestCase):
         with mock.patch.object(Rounds, "block", wrong), self.assertRaisesRegex(SystemExit, "round of the block"):
             self.run_it("--device", "cpu", "--dtype", "fp32", "--runs", "2", "--rounds", "1")
 
+    @torch.no_grad()
+    def test_linear_layers_alone_are_all_of_them(self):
+        net, images, ids, _, proprio, tokens = given()
+        rounds = Rounds(net, ids)
+        kept = rounds.prefix(rounds.before(images, proprio))
+        layers = bench.linear_layers(lambda: rounds.block(tokens, kept))
+        with bench.Linear() as linear:
+            layers()
+        block = SIZES.slots + 2
+        weights = [weight for layer in net.language_model.model.layers for weight in layer.parameters() if weight.dim() == 2]
+        self.assertEqual(sorted(w.numel() for _, w in linear.seen), sorted([w.numel() for w in weights] + [rounds.head.numel()]))
+        rows = {shape[1] for shape, _ in linear.seen}
+        self.assertEqual(rows, {block, SIZES.slots}, "the block, and what the last layer makes of it")
+
     def test_7b_is_openvla(self):
         sizes = bench.sizes("7b", 3)
         self.assertEqual((sizes.patches, sizes.rows, sizes.dino.dim + sizes.siglip.dim), (256, 32064, 2176))
@@ -187,6 +207,18 @@ class BenchTest(unittest.TestCase):
         result, said = self.run_it("--device", "cuda", "--dtype", "bf16", "--rounds", "3", "--refresh", "2", "--runs", "3")
         self.check(result, said, ["eager", "graph", "compiled"])
         self.assertEqual(set(result["peak_gb"]), {"eager", "graph", "compiled"})
+
+
+class RoundingTest(unittest.TestCase):
+    def test_bfloat16_does_what_the_exporter_says(self):
+        # ddvla export --checkpoint policies/tiny-reach --action-rate 20 --precision bf16 reports these, on other draws.
+        report = {"output_mean": 0.183, "tokens_equal": 0.8296}
+        directory = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "policies", "tiny-reach")
+        found = bench_rounding.damage(directory, 3, 112, torch.device("cpu"), torch.bfloat16)
+        self.assertLess(abs(found["output_mean"] / report["output_mean"] - 1), 0.3)
+        self.assertLess(abs(found["tokens_equal"] - report["tokens_equal"]), 0.1)
+        none = bench_rounding.damage(directory, 3, 112, torch.device("cpu"), torch.float32)
+        self.assertEqual(none, {"output_mean": 0.0, "output_largest": 0.0, "tokens_equal": 1.0})
 
 
 if __name__ == "__main__":
