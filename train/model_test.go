@@ -10,3 +10,8 @@ import (
 func TestPython(t *testing.T) {
 	pytest.Run(t, nil, "test_model.py")
 }
+
+// TestBench runs rounds on kept keys and values against the whole pass, and the benchmark at toy sizes.
+func TestBench(t *testing.T) {
+	pytest.Run(t, nil, "test_bench.py")
+}

@@ -20,8 +20,7 @@ const (
 	giga        = 1e9
 	tera        = 1e12
 	milli       = 1e-3
-	// halfOfBound is the share of a roofline that well-made programs often reach; a reader's yardstick, not
-	// measured here.
+	// halfOfBound is the share of a roofline that well-made programs often reach; a reader's yardstick.
 	halfOfBound = 0.5
 	// unfusedBytes are those of a score where attention is the graph's own operators in 16 bits: the product writes 2;
 	// a cast to float32 2 and 4, the bias 4 and 4, the softmax 4 and 4, the cast back 4 and 2; the next product reads 2.

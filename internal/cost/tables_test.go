@@ -2,6 +2,7 @@ package cost
 
 import (
 	"flag"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -14,7 +15,30 @@ var update = flag.Bool("update", false, "rewrite the tables of docs/performance.
 
 // The tables in the document are those that this package computes.
 func TestPerformanceDocument(t *testing.T) {
-	const doc, begin, end = "../../docs/performance.md", "<!-- roofline -->\n", "<!-- /roofline -->\n"
+	var tables, measured strings.Builder
+	if err := Tables(&tables); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open("testdata/h100.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	list, err := ReadMeasurements(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Measured(&measured, Devices()[2], list); err != nil {
+		t.Fatal(err)
+	}
+	documented(t, "roofline", tables.String())
+	documented(t, "gpu", measured.String())
+}
+
+// documented checks what stands between two marks of the document.
+func documented(t *testing.T, mark, want string) {
+	t.Helper()
+	doc, begin, end := "../../docs/performance.md", "<!-- "+mark+" -->\n", "<!-- /"+mark+" -->\n"
 	page, err := os.ReadFile(doc)
 	if err != nil {
 		t.Fatal(err)
@@ -24,18 +48,48 @@ func TestPerformanceDocument(t *testing.T) {
 	if !ok || !ok2 {
 		t.Fatalf("%s has no %q ... %q", doc, begin, end)
 	}
-	var want strings.Builder
-	if err := Tables(&want); err != nil {
-		t.Fatal(err)
-	}
 	if *update {
-		if err := os.WriteFile(doc, []byte(before+begin+want.String()+end+after), 0o644); err != nil {
+		if err := os.WriteFile(doc, []byte(before+begin+want+end+after), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	if have != want.String() {
+	if have != want {
 		t.Errorf("%s is older than this package; run this test with -update", doc)
+	}
+}
+
+// No 16-bit stage was quicker than the maker's rates allow; what has no bound, or other sizes, is refused.
+func TestMeasured(t *testing.T) {
+	file, err := os.Open("testdata/h100.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	list, err := ReadMeasurements(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, rows := Devices()[2], 0
+	for _, m := range list {
+		for _, r := range m.Rows {
+			if bound := d.bounds()[r.Stage]; m.Dtype != "fp32" && r.Mode != linear && r.P50 < bound/milli {
+				t.Errorf("%s, %s, %s: %g ms, bound %g s", m.Dtype, r.Stage, r.Mode, r.P50, bound)
+			}
+			rows++
+		}
+	}
+	if rows == 0 {
+		t.Error("no rows")
+	}
+	list[0].Rows[0].Stage = "lunch"
+	if err := Measured(io.Discard, d, list); err == nil || !strings.Contains(err.Error(), "lunch") {
+		t.Errorf("an unknown stage: %v", err)
+	}
+	for _, broken := range []string{`[{"sizes": {"cameras": 2}}]`, `{`} {
+		if _, err := ReadMeasurements(strings.NewReader(broken)); err == nil {
+			t.Errorf("%s was read", broken)
+		}
 	}
 }
 

@@ -9,8 +9,9 @@ one slot per action token:
 A slot carries the embedding of its action token, or of the mask token while it is unknown. As in
 every Llama the logits of a token are read one row earlier, so the last prompt token predicts
 action token 0 (openvla-oft modeling_prismatic.py). Module and parameter names are those of the
-published checkpoints. Everything is written out in plain float32 operations: this module is also
-what other implementations of the same graph are compared with.
+published checkpoints. Everything is written out in plain operations: this module, in float32, is also
+what other implementations of the same graph are compared with. In float16 or bfloat16 the norms of the
+Llama and lm_head stay float32, as in the exported graphs.
 """
 
 import math
@@ -335,12 +336,17 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x):
-        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
+        return rms_norm(x, self.weight, self.eps)
+
+
+def rms_norm(x, weight, eps):
+    wide = x.float()
+    return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps) * weight).to(x.dtype)
 
 
 def rope_tables(positions, dim, theta):
     """cos and sin [..., tokens, dim] of Llama's half-rotation RoPE."""
-    frequencies = theta ** (-torch.arange(0, dim, 2, dtype=torch.float32) / dim)
+    frequencies = theta ** (-torch.arange(0, dim, 2, dtype=torch.float32, device=positions.device) / dim)
     angles = positions.float().unsqueeze(-1) * frequencies
     angles = torch.cat([angles, angles], dim=-1)
     return angles.cos(), angles.sin()
@@ -447,13 +453,13 @@ class DDVLA(nn.Module):
         batch, count = images.shape[:2]
         if mutate == "image_order":
             images = images.flip(1)
-        pixels = images.flatten(0, 1).float() / 255
+        pixels, dtype = images.flatten(0, 1).float() / 255, self.projector.fc1.weight.dtype
         vision = self.vision_backbone
-        dino = vision.featurizer((pixels - self.mean[0]) / self.std[0], mutate)
-        siglip = vision.fused_featurizer((pixels - self.mean[1]) / self.std[1], mutate)
+        dino = vision.featurizer(((pixels - self.mean[0]) / self.std[0]).to(dtype), mutate)
+        siglip = vision.fused_featurizer(((pixels - self.mean[1]) / self.std[1]).to(dtype), mutate)
         tokens = self.projector(torch.cat([dino, siglip], dim=-1)).view(batch, count * dino.shape[1], -1)
         if self.proprio_projector is not None and mutate != "no_proprio":
-            tokens = torch.cat([tokens, self.proprio_projector(proprio).unsqueeze(1)], dim=1)
+            tokens = torch.cat([tokens, self.proprio_projector(proprio.to(dtype)).unsqueeze(1)], dim=1)
         return tokens
 
     def denoise(self, prefix, prompt_ids, prompt_length, tokens, mutate=None, attention="bidirectional"):
@@ -471,26 +477,26 @@ class DDVLA(nn.Module):
         embedded = model.embed_tokens(ids)
         x = torch.cat([embedded[:, :1], prefix, embedded[:, 1:]], dim=1)
         columns, first = x.shape[1], prefix.shape[1] + prompt  # first: column of slot 0
-        column = torch.arange(columns)
+        column = torch.arange(columns, device=x.device)
         positions, bias = column, None
         if bool((prompt_length != prompt).any()):
             end = (prefix.shape[1] + prompt_length).unsqueeze(1)  # one past the last real prompt token
             padding = (column >= end) & (column < first)
             positions = torch.where(column < first, column, column - (first - end))
-            bias = torch.zeros(batch, 1, 1, columns).masked_fill(padding[:, None, None], -math.inf)
+            bias = x.new_zeros(batch, 1, 1, columns).masked_fill(padding[:, None, None], -math.inf)
         if mutate == "causal":
-            future = torch.full((columns, columns), -math.inf).triu(1)
+            future = x.new_full((columns, columns), -math.inf).triu(1)
             bias = future if bias is None else bias + future
         if attention != "bidirectional":
             unseen = self.unseen(attention, prefix.shape[1] + prompt_length - 1, first, columns)
-            unseen = torch.zeros(unseen.shape).masked_fill(unseen, -math.inf)
+            unseen = x.new_zeros(unseen.shape).masked_fill(unseen, -math.inf)
             bias = unseen if bias is None else bias + unseen
         # The logits of a slot are read at the token before it: the last prompt token for slot 0.
-        rows = first + torch.arange(slots).expand(batch, -1)
+        rows = first + torch.arange(slots, device=x.device).expand(batch, -1)
         if mutate != "no_shift":
             last = (prefix.shape[1] + prompt_length - 1).unsqueeze(1)
             rows = torch.cat([last, rows[:, :-1]], dim=1)
-        cos, sin = rope_tables(positions, sizes.hidden // sizes.heads, sizes.rope_theta)
+        cos, sin = (t.to(x.dtype) for t in rope_tables(positions, sizes.hidden // sizes.heads, sizes.rope_theta))
         for layer in model.layers[:-1]:
             x = layer(x, cos, sin, bias, None, mutate)
         if mutate == "causal" or attention != "bidirectional":
@@ -500,7 +506,7 @@ class DDVLA(nn.Module):
         head = self.language_model.lm_head.weight[sizes.vocab - BINS : sizes.vocab]
         if mutate != "bin_order":
             head = head.flip(0)
-        return F.linear(model.norm(x), head)
+        return F.linear(model.norm(x.float()), head.float())
 
     @staticmethod
     def unseen(attention, last, first, columns):
@@ -508,7 +514,7 @@ class DDVLA(nn.Module):
 
         last [B] is the column of the last real prompt token, first that of slot 0.
         """
-        column = torch.arange(columns)
+        column = torch.arange(columns, device=last.device)
         if attention == "causal":
             return (column > column.unsqueeze(1))[None, None]
         if attention != "prefix":
