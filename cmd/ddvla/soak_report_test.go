@@ -18,7 +18,8 @@ import (
 func (s *soak) judge(before, after map[string]soakTotals) {
 	var out strings.Builder
 	took := s.ended.Sub(s.began)
-	fmt.Fprintf(&out, "%v at full load, %s, net.core.rmem_max %s\n\n", took.Round(time.Second), machine.CPU(), kernelLimit())
+	fmt.Fprintf(&out, "%v at full load, %s, load average %s, net.core.rmem_max %s\n\n", took.Round(time.Second), machine.CPU(),
+		firstWord("/proc/loadavg"), firstWord("/proc/sys/net/core/rmem_max"))
 	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(table, "topic\tsent\tper s\ttaken\trefused\tmalformed\tdropped\tlost in the network\t\n")
 	var volume float64
@@ -126,11 +127,12 @@ func (s *soak) judgeMemory(out io.Writer) {
 	}
 }
 
-// kernelLimit is the largest socket buffer that the kernel gives.
-func kernelLimit() string {
-	text, err := os.ReadFile("/proc/sys/net/core/rmem_max")
+// firstWord is that of a file of Linux's.
+func firstWord(path string) string {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return "unknown"
 	}
-	return strings.TrimSpace(string(text))
+	word, _, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
+	return word
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ddvla/ddvla/control"
 	"github.com/ddvla/ddvla/internal/machine"
 	"github.com/ddvla/ddvla/internal/testbundle"
 	"github.com/ddvla/ddvla/msgs"
@@ -85,6 +86,7 @@ type soak struct {
 	node, load *soakProcess
 	ros        ros.Node
 	commands   [2]*soakCommands
+	enabler    ros.Client
 
 	mu          sync.Mutex
 	diagnostics soakStatus
@@ -275,7 +277,8 @@ func (s *soak) settle() map[string]soakTotals {
 // enable lets the arms move, so that commands come.
 func (s *soak) enable() {
 	s.Helper()
-	c, err := ros.NewClient[msgs.TriggerRequest, msgs.TriggerResponse](s.ros, "/ddvla/enable")
+	var err error
+	s.enabler, err = ros.NewClient[msgs.TriggerRequest, msgs.TriggerResponse](s.ros, "/ddvla/enable")
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -288,7 +291,7 @@ func (s *soak) enable() {
 	again := time.NewTicker(100 * time.Millisecond) // the joint states have to come first
 	defer again.Stop()
 	for {
-		reply, err := ros.Call[msgs.TriggerRequest, msgs.TriggerResponse](ctx, c, &msgs.TriggerRequest{})
+		reply, err := ros.Call[msgs.TriggerRequest, msgs.TriggerResponse](ctx, s.enabler, &msgs.TriggerRequest{})
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -299,10 +302,36 @@ func (s *soak) enable() {
 	}
 }
 
+// operate enables the arms again when they have stopped, as they must where a busy machine gives no turn to the robot
+// or the node for longer than limits.feedback_timeout. It ends with ctx.
+func (s *soak) operate(ctx context.Context) {
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-second.C:
+		}
+		if s.latest().values["mode"] != control.Held.String() {
+			continue
+		}
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		// Refused or late, the next second is another chance; how often it worked is counted by the node.
+		_, _ = ros.Call[msgs.TriggerRequest, msgs.TriggerResponse](short, s.enabler, &msgs.TriggerRequest{})
+		cancel()
+	}
+}
+
 // measure lets the load run and looks at the node's process once a second.
 func (s *soak) measure() {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
+	ctx, cancel := context.WithCancel(context.Background())
+	var operator sync.WaitGroup
+	operator.Go(func() { s.operate(ctx) })
+	defer operator.Wait()
+	defer cancel()
 	s.began = time.Now()
 	from := s.tell("count")
 	defer func() {

@@ -140,7 +140,7 @@ func (s script) run(b Backend, in io.Reader, out io.Writer) (err error) {
 		for _, s := range subscriptions {
 			now.Publishers += s.MatchedPublishers()
 		}
-		if g, ok := n.(ros.Grapher); ok {
+		if g, ok := n.(ros.Grapher); ok && lines.Text() == askGraph {
 			nodes, err := g.Graph()
 			if err != nil {
 				return err
@@ -163,7 +163,7 @@ type report struct{ Echoed, Taken atomic.Int64 }
 type answer struct {
 	Echoed, Taken             int64
 	Publishers, Subscriptions int            // that the peer has found for its own
-	Nodes                     int            // that it sees in the graph
+	Nodes                     int            // that it sees in the graph, where it was asked for that
 	Refused                   []ros.Mismatch // of its publishers, in the order of the script
 }
 
@@ -247,10 +247,18 @@ func (s script) start(t testing.TB, b Backend, process bool) *peer {
 	return p
 }
 
+// What a peer is asked: for a report, or for one with the number of nodes, which takes back ends long to tell.
+const (
+	askReport = "report"
+	askGraph  = "graph"
+)
+
 // ask returns the peer's report.
-func (p *peer) ask() answer {
+func (p *peer) ask() answer { return p.question(askReport) }
+
+func (p *peer) question(q string) answer {
 	p.t.Helper()
-	if _, err := io.WriteString(p.in, "report\n"); err != nil {
+	if _, err := io.WriteString(p.in, q+"\n"); err != nil {
 		p.t.Fatal(err)
 	}
 	line, err := p.out.ReadString('\n')

@@ -111,7 +111,7 @@ func Crowd(t *testing.T, b Backend, processes int) {
 	}
 	for i, p := range peers {
 		Wait(f, fmt.Sprintf("peer %d hears all and sees all", i), func() bool {
-			a := p.ask()
+			a := p.question(askGraph)
 			return a.Taken == int64(processes) && a.Publishers == processes && a.Subscriptions == processes && a.Nodes == processes
 		})
 	}
