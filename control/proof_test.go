@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	proofScenarios = flag.Int("proof.scenarios", 10000, "random scenarios of TestNoScenarioBreaksAPromise; a tenth with -short")
+	proofScenarios = flag.Int("proof.scenarios", proofDefault, "random scenarios of TestNoScenarioBreaksAPromise; a tenth with -short")
 	proofSeed      = flag.Uint64("proof.seed", 1, "seed of the first scenario; one more for each")
 )
 
