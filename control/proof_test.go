@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	proofScenarios = flag.Int("proof.scenarios", proofDefault, "random scenarios of TestNoScenarioBreaksAPromise; a tenth with -short")
+	proofScenarios = flag.Int("proof.scenarios", 10000, "random scenarios of TestNoScenarioBreaksAPromise; a tenth with -short, a thirtieth with -race")
 	proofSeed      = flag.Uint64("proof.seed", 1, "seed of the first scenario; one more for each")
 )
 
@@ -26,6 +26,9 @@ func TestNoScenarioBreaksAPromise(t *testing.T) {
 	n := *proofScenarios
 	if testing.Short() {
 		n /= 10
+	}
+	if raced {
+		n /= 30
 	}
 	var total tally
 	var mu sync.Mutex
@@ -49,7 +52,7 @@ func TestNoScenarioBreaksAPromise(t *testing.T) {
 	}
 	workers.Wait()
 	t.Logf("%d scenarios from seed %d: %v", n, *proofSeed, total)
-	if n >= 100 {
+	if n >= 1000 {
 		total.demand(t)
 	}
 }
