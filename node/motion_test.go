@@ -478,37 +478,3 @@ func TestWorkspaceStopsTheArms(t *testing.T) {
 		}
 	}
 }
-
-// A chunk's base velocities are driven while it is followed, and end at 0.
-func TestBaseIsDrivenOnlyWhileTheArmsFollow(t *testing.T) {
-	b := base{pub: deaf{}}
-	began := time.Unix(100, 0)
-	b.take([]control.Twist{{Linear: 0.1, Angular: 0.2}, {Linear: 0.2}}, began, 10)
-	at := func(ms int, mode control.Mode) control.Twist {
-		return b.step(control.Command{Stamp: began.Add(time.Duration(ms) * time.Millisecond), Mode: mode}, 1, 10)
-	}
-	for _, c := range []struct {
-		ms   int
-		mode control.Mode
-		want control.Twist
-	}{
-		{-10, control.Moving, control.Twist{}},
-		{50, control.Moving, control.Twist{Linear: 0.1, Angular: 0.2}},
-		{150, control.Moving, control.Twist{Linear: 0.2}},
-		{160, control.Stopping, control.Twist{}},
-		{170, control.Holding, control.Twist{}},
-		{210, control.Moving, control.Twist{}}, // after its end
-	} {
-		if got := at(c.ms, c.mode); got != c.want {
-			t.Errorf("after %d ms, %s: %v, want %v", c.ms, c.mode, got, c.want)
-		}
-	}
-	// Never faster than its acceleration allows, nor at more than the speed scale.
-	b.now = control.Twist{}
-	if v := b.step(control.Command{Stamp: began.Add(50 * time.Millisecond), Mode: control.Moving}, 0.5, 0.02); v.Linear != 0.01 || v.Angular != 0.02 {
-		t.Errorf("the first step is %v", v)
-	}
-	if v := b.step(control.Command{Stamp: began.Add(50 * time.Millisecond), Mode: control.Moving}, 0.5, 10); v.Linear != 0.05 || v.Angular != 0.1 {
-		t.Errorf("at half the speed it is %v", v)
-	}
-}
