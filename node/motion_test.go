@@ -478,3 +478,60 @@ func TestWorkspaceStopsTheArms(t *testing.T) {
 		}
 	}
 }
+
+// The gripper of a trajectory is in the driver's units too, and so is its velocity.
+func TestTrajectoriesHaveTheGripperInTheDriversUnits(t *testing.T) {
+	const scale, offset = 0.5, 0.01
+	run := func(extra ...param.Assignment) []msgs.JointTrajectory {
+		r := newRig(t, append(extra, given("command.output", param.String("joint_trajectory")))...)
+		if len(extra) > 0 {
+			for a := range r.pose {
+				r.pose[a][6] = scale*r.pose[a][6] + offset
+			}
+		}
+		r.enable()
+		r.run(200 * time.Millisecond)
+		return published[msgs.JointTrajectory](r, "/ddvla/left/joint_trajectory")
+	}
+	metres := run()
+	driver := run(given("gripper.driver_scale", param.Double(scale)), given("gripper.driver_offset", param.Double(offset)))
+	if len(metres) == 0 || len(metres) != len(driver) {
+		t.Fatalf("%d and %d trajectories", len(metres), len(driver))
+	}
+	moved := false
+	for i := range metres {
+		for k, p := range metres[i].Points {
+			q := driver[i].Points[k]
+			if math.Abs(scale*p.Positions[6]+offset-q.Positions[6]) > 1e-9 || math.Abs(scale*p.Velocities[6]-q.Velocities[6]) > 1e-9 {
+				t.Fatalf("an opening of %v m at %v m/s is told as %v at %v", p.Positions[6], p.Velocities[6], q.Positions[6], q.Velocities[6])
+			}
+			moved = moved || p.Velocities[6] != 0
+		}
+	}
+	if !moved {
+		t.Error("the gripper did not move")
+	}
+}
+
+// A deadman that says that it is released need not fall silent too.
+func TestDeadmanThatIsReleasedHaltsAtOnce(t *testing.T) {
+	for name, release := range map[string]func(r *rig){
+		"false":      func(r *rig) { r.feed("/deadman", &msgs.Bool{Data: false}) },
+		"unreadable": func(r *rig) { _ = r.ros.Feed("/deadman", "std_msgs/msg/Bool", []byte{0, 1}, r.now) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, given("deadman.topic", param.String("/deadman")), given("deadman.timeout", param.Double(60)))
+			r.feed("/deadman", &msgs.Bool{Data: true})
+			r.enable()
+			r.run(time.Second)
+			if m := r.node.executor.Status().Mode; m != control.Moving {
+				t.Fatalf("with the deadman held the arms are %s", m)
+			}
+			release(r)
+			r.run(40 * time.Millisecond)
+			if s := r.node.executor.Status(); s.Code != control.DeadmanReleased {
+				t.Errorf("released: %s, %s", s.Mode, s.Code)
+			}
+		})
+	}
+}
