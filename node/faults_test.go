@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -418,4 +419,50 @@ func TestAChunkWithoutConfidencesTellsNone(t *testing.T) {
 			t.Errorf("confidences %v are told as %q", confidence, told)
 		}
 	}
+}
+
+// Once an operator has enabled the arms, start_enabled has no more to do: it would
+// clear the stop that came meanwhile.
+func TestStartEnabledDoesNotClearAStop(t *testing.T) {
+	r := newRig(t, given("start_enabled", param.Bool(true)))
+	for a := range r.pose {
+		r.feedJoints(a)
+	}
+	if err := r.node.Enable(); err != nil {
+		t.Fatal(err)
+	}
+	r.feed("/puppet/arm_status_left", &msgs.PiperStatusMsg{CtrlMode: 1, ArmStatus: 7}) // a collision
+	r.now = r.now.Add(20 * time.Millisecond)
+	r.ros.SetTime(r.now)
+	r.node.executor.Tick(r.now)
+	r.feed("/puppet/arm_status_left", &msgs.PiperStatusMsg{CtrlMode: 1})
+	r.run(time.Second)
+	if s := r.node.executor.Status(); s.Code != control.DriverFault || len(r.commands(0)) != 0 {
+		t.Errorf("after a driver's fault the arms are %s, %s, with %d commands", s.Mode, s.Code, len(r.commands(0)))
+	}
+}
+
+// While the arms come to rest for deactivate, and in the moments after, nobody enables
+// them: they would be left enabled in a node that observes nothing.
+func TestNobodyEnablesArmsThatAreBeingDeactivated(t *testing.T) {
+	r := newRig(t)
+	r.enable()
+	r.run(500 * time.Millisecond)
+	left := make(chan struct{})
+	go func() { r.node.Deactivate(t.Context()); close(left) }()
+	for r.node.executor.Status().Mode == control.Moving {
+		runtime.Gosched()
+	}
+	for range 100 { // two seconds: it comes to rest, and is silent
+		r.run(20 * time.Millisecond)
+		if err := r.node.Enable(); err == nil {
+			t.Fatal("enabled")
+		}
+	}
+	<-left
+	if m := r.node.executor.Status().Mode; m != control.Disabled {
+		t.Errorf("an inactive node's arms are %s", m)
+	}
+	r.node.Activate()
+	r.enable()
 }
