@@ -466,3 +466,20 @@ func TestNobodyEnablesArmsThatAreBeingDeactivated(t *testing.T) {
 	r.node.Activate()
 	r.enable()
 }
+
+// Arms that a fault kept from setting out are sent nothing; ~/status says which it was,
+// as /diagnostics does.
+func TestStatusTellsTheFaultOfArmsThatAreSentNothing(t *testing.T) {
+	r := newRig(t)
+	r.enable()
+	r.feed("/puppet/arm_status_left", &msgs.PiperStatusMsg{CtrlMode: 1, ArmStatus: 7})
+	r.run(time.Second)
+	if s := r.node.executor.Status(); s.Mode != control.Disabled || s.Code != control.DriverFault {
+		t.Fatalf("the arms are %s, %s", s.Mode, s.Code)
+	}
+	r.node.publishStatus()
+	all := published[msgs.DiagnosticArray](r, "/ddvla/status")
+	if s := all[len(all)-1].Status[0]; s.Level != msgs.DiagnosticError || s.Message != control.DriverFault.Sentence() {
+		t.Errorf("level %d: %s", s.Level, s.Message)
+	}
+}

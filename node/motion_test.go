@@ -535,3 +535,37 @@ func TestDeadmanThatIsReleasedHaltsAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// In lock-step inference takes no time, so that what infill gives the decoder, and with
+// it the chunk, does not depend on how long the machine took.
+func TestInfillInLockStepDoesNotDependOnTheMachine(t *testing.T) {
+	play := func(latency time.Duration) []msgs.JointTrajectory {
+		r := newRig(t, given("motion.hand_over", param.String("infill")))
+		for range 200 {
+			r.node.latency.add(StageChunk, latency)
+		}
+		r.enable()
+		r.run(time.Second)
+		return r.chunks()
+	}
+	fast, slow := play(time.Millisecond), play(110*time.Millisecond)
+	if len(fast) < 5 || !slices.EqualFunc(fast, slow, func(a, b msgs.JointTrajectory) bool {
+		return slices.EqualFunc(a.Points, b.Points, func(a, b msgs.JointTrajectoryPoint) bool { return slices.Equal(a.Positions, b.Positions) })
+	}) {
+		t.Errorf("%d chunks of a fast machine differ from %d of a slow one", len(fast), len(slow))
+	}
+}
+
+// A home that is refused forgets nothing, also while arms that were stopped come to rest.
+func TestHomeThatIsRefusedKeepsTheInstruction(t *testing.T) {
+	r := newRig(t)
+	r.enable()
+	r.run(500 * time.Millisecond)
+	r.trigger("/ddvla/disable")
+	if m := r.node.executor.Status().Mode; m != control.Stopping {
+		t.Fatalf("the arms are %s", m)
+	}
+	if reply := r.trigger("/ddvla/home"); reply.Success || r.node.observer.current() == "" {
+		t.Errorf("%+v; the instruction is %q", reply, r.node.observer.current())
+	}
+}
