@@ -3,10 +3,12 @@ package node
 import (
 	"context"
 	"math"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/ddvla/ddvla/bag"
 	"github.com/ddvla/ddvla/control"
 	"github.com/ddvla/ddvla/msgs"
 	"github.com/ddvla/ddvla/policy/bundle"
@@ -155,4 +157,32 @@ func TestBaseRestsAtTheEndOfTheProgram(t *testing.T) {
 	if err := msgs.Unmarshal(told.all[len(told.all)-1], &last); err != nil || last != (msgs.Twist{}) {
 		t.Errorf("the last velocity is %v, %v", last, err)
 	}
+}
+
+// The base's velocities are in the recording, as the arms' commands are.
+func TestBaseIsRecorded(t *testing.T) {
+	values := make([]float64, 14)
+	copy(values, []float64{0, 0.6, -0.8, 0, 0.3, 0, 0.03})
+	values[12] = 0.15
+	recording := filepath.Join(t.TempDir(), "bag")
+	r, err := startRig(t, constant(t, values, mobile), given("base.topic", param.String("/cmd_vel")), given("record", param.String(recording)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.enable()
+	r.run(time.Second)
+	sent := len(published[msgs.Twist](r, "/cmd_vel"))
+	if err := r.node.recorder.close(); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := bag.Open(recording)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, topic := range reader.Topics() {
+		if topic.Name == "/cmd_vel" && topic.Count == uint64(sent) && sent > 0 {
+			return
+		}
+	}
+	t.Errorf("%d velocities were sent; the bag holds %v", sent, reader.Topics())
 }
