@@ -483,3 +483,22 @@ func TestStatusTellsTheFaultOfArmsThatAreSentNothing(t *testing.T) {
 		t.Errorf("level %d: %s", s.Level, s.Message)
 	}
 }
+
+// Thinking begins at the rate, or as soon as it can, or when a chunk is wanted; and
+// where that is long, a reset meanwhile is not slept through.
+func TestWhenToThinkAgain(t *testing.T) {
+	began := time.Unix(100, 0)
+	const period = 100 * time.Millisecond
+	for name, c := range map[string]struct{ now, wanted, want time.Duration }{
+		"at the rate":               {20 * time.Millisecond, 0, period},
+		"late":                      {1200 * time.Millisecond, 0, 1200 * time.Millisecond},
+		"wanted before it is due":   {20 * time.Millisecond, 30 * time.Millisecond, period},
+		"wanted a little later":     {20 * time.Millisecond, 90 * time.Millisecond, 110 * time.Millisecond},
+		"wanted in eight seconds":   {20 * time.Millisecond, 8 * time.Second, 120 * time.Millisecond},
+		"late, and wanted in eight": {1200 * time.Millisecond, 8 * time.Second, 1300 * time.Millisecond},
+	} {
+		if got := thinkAt(began, began.Add(c.now), period, c.wanted).Sub(began); got != c.want {
+			t.Errorf("%s: after %v, want %v", name, got, c.want)
+		}
+	}
+}
