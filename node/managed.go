@@ -33,6 +33,7 @@ type Managed struct {
 	diagnostics ros.Publisher
 	ended       chan struct{} // gets one where a node's Run ended by itself
 
+	lived   bool       // a node was active; of the transitions
 	live    sync.Mutex // held while live settings go from where they are kept to the node
 	mu      sync.Mutex
 	loading *loading
@@ -66,7 +67,7 @@ func Manage(ctx context.Context, rn ros.Node, settings func() (Settings, error),
 	}
 	m.machine, err = lifecycle.Serve(ctx, rn, lifecycle.Callbacks{
 		Configure:  m.configure,
-		Activate:   func(context.Context) error { m.current().Activate(); return nil },
+		Activate:   func(context.Context) error { m.lived = true; m.current().Activate(); return nil },
 		Deactivate: func(ctx context.Context) error { m.current().Deactivate(ctx); return nil },
 		CleanUp:    func(context.Context) error { return m.release() },
 		Shutdown:   func(context.Context, lifecycle.State) error { return m.release() },
@@ -116,6 +117,8 @@ func (m *Managed) configure(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	// Once: an e-stop must not end with the node that it was for.
+	settings.StartEnabled = settings.StartEnabled && !m.lived
 	n, err := load(ctx, m.ros, settings, m.log, phases, m.diagnostics)
 	if err != nil {
 		return err

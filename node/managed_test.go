@@ -311,6 +311,34 @@ func TestAutostartAndOrderlyEnd(t *testing.T) {
 	}
 }
 
+// start_enabled is for the start of the program: what an operator stopped and took
+// through its life is not enabled again by itself.
+func TestStartEnabledIsForTheFirstLifeOnly(t *testing.T) {
+	s := testSettings(t, given("start_enabled", param.Bool(true)))
+	d := newDesk(t, func() (Settings, error) { return s, nil })
+	d.run(true)
+	enabled := func() bool {
+		n := d.managed.current()
+		return n != nil && n.executor.Status().Mode != control.Disabled
+	}
+	d.until("the arms to be enabled", enabled)
+	if !d.trigger("/ddvla/estop").Success {
+		t.Fatal("no e-stop")
+	}
+	for _, step := range []lifecycle.Transition{lifecycle.Deactivate, lifecycle.CleanUp, lifecycle.Configure, lifecycle.Activate} {
+		if !d.set(step) {
+			t.Fatal(step)
+		}
+	}
+	d.mu.Lock()
+	seen := len(d.diagnostics)
+	d.mu.Unlock()
+	d.until("three seconds to pass", func() bool { return len(d.diagnostics) >= seen+3 })
+	if enabled() {
+		t.Error("the arms were enabled again after an e-stop")
+	}
+}
+
 // A bundle that cannot be loaded ends a program that starts by itself; one that
 // waits for its operator tells why on diagnostics, and can be configured once the
 // fault is mended.
