@@ -33,7 +33,8 @@ type Managed struct {
 	diagnostics ros.Publisher
 	ended       chan struct{} // gets one where a node's Run ended by itself
 
-	lived   bool       // a node was active; of the transitions
+	lived   bool       // a node was active; of the transitions, as is lives
+	lives   int        // nodes so far
 	live    sync.Mutex // held while live settings go from where they are kept to the node
 	mu      sync.Mutex
 	loading *loading
@@ -119,10 +120,15 @@ func (m *Managed) configure(ctx context.Context) (err error) {
 	}
 	// Once: an e-stop must not end with the node that it was for.
 	settings.StartEnabled = settings.StartEnabled && !m.lived
+	if settings.Record != "" && m.lives > 0 {
+		// A bag is never written over.
+		settings.Record = fmt.Sprintf("%s_%d", settings.Record, m.lives+1)
+	}
 	n, err := load(ctx, m.ros, settings, m.log, phases, m.diagnostics)
 	if err != nil {
 		return err
 	}
+	m.lives++
 	// The node's life is longer than the transition's.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)

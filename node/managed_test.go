@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	zaptest "go.uber.org/zap/zaptest/observer"
 
+	"github.com/ddvla/ddvla/bag"
 	"github.com/ddvla/ddvla/control"
 	"github.com/ddvla/ddvla/internal/testbundle"
 	"github.com/ddvla/ddvla/msgs"
@@ -336,6 +337,26 @@ func TestStartEnabledIsForTheFirstLifeOnly(t *testing.T) {
 	d.until("three seconds to pass", func() bool { return len(d.diagnostics) >= seen+3 })
 	if enabled() {
 		t.Error("the arms were enabled again after an e-stop")
+	}
+}
+
+// A node that is configured again records into a bag of its own: the one before stays.
+func TestEveryLifeHasItsRecording(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "bag")
+	s := testSettings(t, given("record", param.String(dir)))
+	d := newDesk(t, func() (Settings, error) { return s, nil })
+	d.run(false)
+	for range 2 {
+		for _, step := range []lifecycle.Transition{lifecycle.Configure, lifecycle.CleanUp} {
+			if !d.set(step) {
+				t.Fatalf("%s: %v", step, d.logs.FilterMessage("transition refused or failed").All())
+			}
+		}
+	}
+	for _, path := range []string{dir, dir + "_2"} {
+		if _, err := bag.Open(path); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
