@@ -5,7 +5,25 @@
 //
 // The Executor takes feedback, observations and chunks by method calls with
 // explicit times and gives one Command a Tick; Run drives it from a ticker.
-// See ExampleExecutor, and docs of Mode for the states.
+// See ExampleExecutor, docs of Mode for the states, and docs/safety.md for what
+// is promised and how it is tested.
+//
+// # From a chunk to commands
+//
+//  1. Hand-over (Replace, with the rules of HandOver): rows that the arms went
+//     through since the chunk's observation are dropped, by progress, which
+//     stands while they stand.
+//  2. Path: a spline through the rows, clamped to the position limits.
+//  3. Pace: how fast the path is gone through. Where a joint would be too fast, or
+//     the arms are away from the path, it falls for all joints of all arms, which
+//     keeps the path's shape; afterwards they catch up. SpeedScale lowers it.
+//  4. Step: from the last commanded position, velocity and acceleration, quintics
+//     lead all joints to meet the path at the same time, as soon as the limits
+//     allow. The first period of them is the command, if from its end every
+//     joint could still brake before its limits; else the arms brake.
+//
+// Ahead gives the same, some way into the future, for controllers that
+// interpolate by themselves; Commit, what the next chunk has to begin with.
 //
 // # Safety, in this order
 //
@@ -16,21 +34,22 @@
 //     Config.LimitTime, or by more than Config.LimitStop, it stops the arms.
 //     A joint that is itself outside (it was enabled there) may always move
 //     back: the excess is measured from where the joint is.
-//  3. Velocity, acceleration and step limits, which also keep every joint
-//     able to brake before its position limit. Where one joint of an arm is
-//     too fast, all are slowed by the same factor.
+//  3. Velocity, acceleration, jerk and step limits, which also keep every joint
+//     able to brake before its position limit.
 //  4. Workspace: Config.Workspace, where set.
 //  5. Following error: a joint (not a gripper, which is meant to be stopped by
 //     what it grasps) further from its command than Config.FollowingTolerance
-//     for longer than Config.FollowingTime.
-//  6. Staleness of the observation, the chunk and the joint feedback.
+//     for longer than Config.FollowingTime; an arm that does not move though its
+//     commands do; a driver that says it does not take them.
+//  6. Staleness of the observation, the chunk, the joint feedback, the driver's
+//     status and the deadman.
 //  7. The e-stop latch.
 //
-// A stop decelerates from the last commanded state and then latches, once, a
-// hold pose within limits: the last command, or the measured pose of a joint
-// whose following error lasts. The hold pose does not follow the measurement
-// and is never zeros. An e-stop does the same at the maximum deceleration,
-// from the next tick on.
+// A stop decelerates from the last commanded state, all joints together, and
+// then latches, once, a hold pose within limits: the last command, or the
+// measured pose of a joint whose following error lasts. The hold pose does not
+// follow the measurement and is never zeros. An e-stop does the same at the
+// maximum deceleration, whatever the jerk, from the next tick on.
 //
 // # States
 //
@@ -41,8 +60,11 @@
 //	   │                                  │ Enable             v
 //	   └───────────────────────── Held, Estopped <───────── Stopping
 //
-// A halt (no chunk in time, an old observation, a jump of the clock, Flush)
-// ends by itself with the next good chunk, even while still decelerating. A
+// From Holding, or from a halt once it is at rest, Home leads to the start pose
+// and back to Holding, and ends with every halt and stop.
+//
+// A halt (no chunk in time, an old observation, a jump of the clock, Flush, the
+// deadman) ends by itself with the next good chunk, even while still decelerating. A
 // stop (everything else) needs Enable, which is refused until the arms stand.
 // Enable needs fresh feedback of every arm and starts from the measured pose,
 // or from the hold pose where that is being sent and the arm is there.

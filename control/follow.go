@@ -144,7 +144,7 @@ func (e *Executor) aim(g *group, h, dt float64, goal int, scale float64) {
 		e.chase.target[j] = m
 	}
 	// All by the same factor, which keeps the direction.
-	slower, softer := min(1, e.scale/fast), min(1, 0.8*e.scale/hard)
+	slower, softer := min(1, scale/fast), min(1, 0.8*scale/hard)
 	for _, j := range g.joints {
 		e.chase.target[j].v *= slower
 		e.chase.target[j].a *= softer
@@ -219,7 +219,9 @@ func (e *Executor) step(g *group, dt float64, goal int, scale float64) {
 		}
 		return
 	}
-	e.counters.ByCode[why]++
+	if why != LimitedBrake {
+		e.counters.ByCode[why]++
+	}
 	guess := e.guess(g)
 	h = max(h, 0.7*guess)
 	for range 12 {
@@ -230,10 +232,21 @@ func (e *Executor) step(g *group, dt float64, goal int, scale float64) {
 		}
 	}
 	g.meeting = 0
-	if !e.ease(g, dt) {
-		e.counters.ByCode[LimitedBrake]++
-		e.stopGroup(g, dt)
+	if e.accelerated(g) && e.ease(g, dt) {
+		return // there may be a way from there
 	}
+	e.counters.ByCode[LimitedBrake]++
+	e.stopGroup(g, dt)
+}
+
+// accelerated reports whether a joint of a group changes its speed.
+func (e *Executor) accelerated(g *group) bool {
+	for _, j := range g.joints {
+		if math.Abs(e.accel[j]) > 0.01*e.joints[j].Limits.Acceleration {
+			return true
+		}
+	}
+	return false
 }
 
 // there reports whether what is left to the hold pose is of rounding's size, and

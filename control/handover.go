@@ -10,7 +10,7 @@ import (
 const maxFuture = 100 * time.Millisecond
 
 // maxRows bounds the rows of a chunk, and with them how long a hand-over takes.
-const maxRows = 10000
+const maxRows = 1 << 17
 
 // Replace hands a new chunk over at time now, by the rule that Live.HandOver
 // says. It takes the place of the one in execution, minus the rows that were

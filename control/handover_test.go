@@ -223,3 +223,49 @@ func TestProgressIsWhatTheArmsWentThrough(t *testing.T) {
 		t.Errorf("forgot that the arms moved: %v", got)
 	}
 }
+
+// A policy that sees where the arm is and heads for a goal, with chunks of 0.4 s ten
+// times a second, gets it there about as soon as it means to, whatever the latency,
+// the driver's lag and the rule: nothing in the hand-over holds the loop back or
+// drives it past the goal.
+func TestAClosedLoopReachesItsGoal(t *testing.T) {
+	const goal, speed, rate, rows = 0.9, 0.6, 20.0, 8
+	for _, h := range []HandOver{Replace, Blend, Ensemble, Infill, OpenLoop} {
+		for _, latency := range []int{3, 5, 10} { // ticks
+			for _, lag := range []float64{0, 0.5, 0.8} {
+				r := newRig(t, func(c *Config) { c.Live.HandOver, c.Live.OpenLoopRows = h, 2 })
+				r.lag = lag
+				r.enable()
+				type made struct {
+					c   Trajectory
+					due int
+				}
+				var pending []made
+				reached, past := math.Inf(1), 0.0
+				for i := range 300 {
+					if i%5 == 0 {
+						c := r.chunk(rows, rate, 0)
+						for k := range rows {
+							way := min(speed*float64(k+1)/rate, math.Abs(goal-r.measured[0]))
+							c.Values[k*14] = r.measured[0] + math.Copysign(way, goal-r.measured[0])
+						}
+						pending = append(pending, made{c, i + latency})
+					}
+					for len(pending) > 0 && pending[0].due <= i {
+						r.e.Replace(pending[0].c, r.now)
+						pending = pending[1:]
+					}
+					r.tick(r.e.Period())
+					if math.Abs(r.measured[0]-goal) < 0.01 {
+						reached = min(reached, float64(i)*0.02)
+					}
+					past = max(past, r.measured[0]-goal)
+				}
+				least := (goal - home[0]) / speed
+				if reached > 1.8*least+0.3 || past > 0.05 || math.Abs(r.measured[0]-goal) > 0.01 {
+					t.Errorf("%v, latency %d ms, lag %v: reached after %.2f s, %.3f rad past, ends at %.3f", h, 20*latency, lag, reached, past, r.measured[0])
+				}
+			}
+		}
+	}
+}

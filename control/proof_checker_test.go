@@ -50,26 +50,6 @@ type judge struct {
 	turned   []bool    // since then
 }
 
-// jointLimits is one row of the robot's data sheet.
-type jointLimits struct {
-	name                              string
-	lower, upper                      float64
-	velocity, accel, hard, jerk, step float64
-	gripper                           bool
-}
-
-// dataSheet is the Cobot Magic's, written down apart from package control.
-func dataSheet() []jointLimits {
-	var all []jointLimits
-	for _, side := range []string{"left", "right"} {
-		for i, l := range [][2]float64{{-2.618, 2.618}, {0, 3.14}, {-2.967, 0}, {-1.745, 1.745}, {-1.22, 1.22}, {-2.0944, 2.0944}} {
-			all = append(all, jointLimits{fmt.Sprintf("%s/joint%d", side, i+1), l[0], l[1], 1, 4, 5, 50, 0.05, false})
-		}
-		all = append(all, jointLimits{side + "/gripper", 0, 0.07, 0.1, 0.5, 1, 10, 0.01, true})
-	}
-	return all
-}
-
 // The numbers of the promises.
 const (
 	feedbackFresh    = 200 * time.Millisecond

@@ -53,7 +53,6 @@ func (n *Node) send(c control.Command) {
 		return
 	}
 	n.gaps.tick(time.Now())
-	n.drive(c)
 	if n.settings.Trajectories {
 		n.sendTrajectories()
 		return

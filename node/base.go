@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"math"
 	"slices"
 	"sync"
@@ -20,9 +21,18 @@ const (
 	baseAngularAcceleration = 1.0 // rad/s²
 )
 
+// baseZeros is how often a velocity of 0 is sent, come what may, before disabled arms
+// send nothing: a base goes on with the last velocity that it was told.
+const baseZeros = 4
+
+// baseStands is how long a clock may stand, as simulated time does between two messages,
+// before the base brakes.
+const baseStands = 100 * time.Millisecond
+
 // base drives the mobile base of policies that have its velocities in their chunks:
-// while the arms follow a chunk it sends the row that is due, else it brakes to 0. The
-// zero value sends nothing.
+// while the arms follow a chunk it sends the row that is due, else it brakes to 0. It
+// does so by itself, not with the arms' commands, which end before a base has come to
+// rest. The zero value sends nothing.
 type base struct {
 	pub   ros.Publisher
 	topic string
@@ -32,7 +42,10 @@ type base struct {
 	began  time.Time // of the first row
 	period time.Duration
 
-	now     control.Twist // of the executor goroutine, as is what follows
+	now     control.Twist // of the goroutine that drives, as is what follows
+	seen    time.Time     // what the clock showed last
+	stood   time.Duration // for which it has shown that
+	zeros   int           // left to send
 	message msgs.Twist
 	raw     []byte
 }
@@ -66,29 +79,57 @@ func (b *base) wanted(now time.Time) control.Twist {
 	return control.Twist{}
 }
 
-// step returns the velocity to send with a command, dt seconds after the last one.
-func (b *base) step(c control.Command, scale, dt float64) control.Twist {
+// step returns the velocity to send at a time, dt after the last one, and whether it
+// is to be sent: not where the arms are disabled and the base has come to rest.
+func (b *base) step(mode control.Mode, now time.Time, scale float64, dt time.Duration) (v control.Twist, ok bool) {
+	if b.stood += dt; !now.Equal(b.seen) {
+		b.seen, b.stood = now, 0
+	}
 	var want control.Twist
-	if c.Mode == control.Moving {
-		want = b.wanted(c.Stamp)
+	if mode == control.Moving && b.stood < baseStands {
+		want = b.wanted(now)
 		want.Linear, want.Angular = want.Linear*scale, want.Angular*scale
 	}
-	b.now.Linear = towards(b.now.Linear, want.Linear, baseAcceleration*dt)
-	b.now.Angular = towards(b.now.Angular, want.Angular, baseAngularAcceleration*dt)
-	return b.now
+	b.now.Linear = towards(b.now.Linear, want.Linear, baseAcceleration*dt.Seconds())
+	b.now.Angular = towards(b.now.Angular, want.Angular, baseAngularAcceleration*dt.Seconds())
+	if mode != control.Disabled || b.now != (control.Twist{}) {
+		b.zeros = baseZeros
+		return b.now, true
+	}
+	b.zeros = max(b.zeros-1, -1)
+	return b.now, b.zeros >= 0
 }
 
 func towards(from, to, most float64) float64 {
 	return from + math.Max(-most, math.Min(most, to-from))
 }
 
-// drive sends the base's velocity with each command.
-func (n *Node) drive(c control.Command) {
-	b := &n.base
-	if b.pub == nil {
-		return
+// driveBase drives the base once a period until ctx ends, and then until it rests:
+// from its fastest in 0.6 s.
+func (n *Node) driveBase(ctx context.Context) {
+	ticker := time.NewTicker(n.executor.Period())
+	defer ticker.Stop()
+	for range ticker.C {
+		mode := n.executor.Status().Mode
+		if ctx.Err() != nil {
+			mode = control.Disabled
+		}
+		if sent := n.drive(mode, n.ros.Now()); !sent && ctx.Err() != nil {
+			return
+		}
 	}
-	v := b.step(c, n.executor.Live().SpeedScale, n.executor.Period().Seconds())
+}
+
+// drive sends the base's velocity, if one is to be sent.
+func (n *Node) drive(mode control.Mode, now time.Time) (sent bool) {
+	b := &n.base
+	if b.pub == nil || n.settings.Control.DryRun {
+		return false
+	}
+	v, ok := b.step(mode, now, n.executor.Live().SpeedScale, n.executor.Period())
+	if !ok {
+		return false
+	}
 	b.message.Linear.X, b.message.Angular.Z = v.Linear, v.Angular
 	raw, err := msgs.AppendMarshal(b.raw[:0], &b.message)
 	if err == nil {
@@ -97,7 +138,8 @@ func (n *Node) drive(c control.Command) {
 	}
 	if err != nil {
 		n.publishFailed(b.topic, err)
-		return
+		return true
 	}
 	n.recorder.message(b.topic, raw)
+	return true
 }

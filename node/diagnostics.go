@@ -38,10 +38,10 @@ func (n *Node) publishStatus() {
 	switch {
 	case !n.active.Load():
 		s.Message = inactive
-	case e.Mode == control.Disabled:
-		s.Message = disabled
 	case fault(e.Code):
 		worsen(&s, msgs.DiagnosticError, "%s", e.Code.Sentence())
+	case e.Mode == control.Disabled:
+		s.Message = disabled
 	case reason != "":
 		worsen(&s, msgs.DiagnosticWarn, "no chunk: %s", reason)
 	case e.Code != control.OK:

@@ -59,10 +59,12 @@ func (n *Node) watchDrivers() error {
 	}
 	var held msgs.Bool
 	_, err := n.subscribe(n.settings.Deadman, held.ROSType(), ros.SensorDataQoS(), func(raw []byte, _ time.Time) {
-		// What cannot be read, or says false, does not hold it.
+		// What cannot be read, or says false, releases it at once.
+		var at time.Time
 		if msgs.Unmarshal(raw, &held) == nil && held.Data {
-			n.executor.Deadman(n.ros.Now())
+			at = n.ros.Now()
 		}
+		n.executor.Deadman(at)
 	})
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -416,6 +417,88 @@ func TestAChunkWithoutConfidencesTellsNone(t *testing.T) {
 		}
 		if want := len(confidence) / 2; len(told) != want || want == 1 && told[0] != "0.600" {
 			t.Errorf("confidences %v are told as %q", confidence, told)
+		}
+	}
+}
+
+// Once an operator has enabled the arms, start_enabled has no more to do: it would
+// clear the stop that came meanwhile.
+func TestStartEnabledDoesNotClearAStop(t *testing.T) {
+	r := newRig(t, given("start_enabled", param.Bool(true)))
+	for a := range r.pose {
+		r.feedJoints(a)
+	}
+	if err := r.node.Enable(); err != nil {
+		t.Fatal(err)
+	}
+	r.feed("/puppet/arm_status_left", &msgs.PiperStatusMsg{CtrlMode: 1, ArmStatus: 7}) // a collision
+	r.now = r.now.Add(20 * time.Millisecond)
+	r.ros.SetTime(r.now)
+	r.node.executor.Tick(r.now)
+	r.feed("/puppet/arm_status_left", &msgs.PiperStatusMsg{CtrlMode: 1})
+	r.run(time.Second)
+	if s := r.node.executor.Status(); s.Code != control.DriverFault || len(r.commands(0)) != 0 {
+		t.Errorf("after a driver's fault the arms are %s, %s, with %d commands", s.Mode, s.Code, len(r.commands(0)))
+	}
+}
+
+// While the arms come to rest for deactivate, and in the moments after, nobody enables
+// them: they would be left enabled in a node that observes nothing.
+func TestNobodyEnablesArmsThatAreBeingDeactivated(t *testing.T) {
+	r := newRig(t)
+	r.enable()
+	r.run(500 * time.Millisecond)
+	left := make(chan struct{})
+	go func() { r.node.Deactivate(t.Context()); close(left) }()
+	for r.node.executor.Status().Mode == control.Moving {
+		runtime.Gosched()
+	}
+	for range 100 { // two seconds: it comes to rest, and is silent
+		r.run(20 * time.Millisecond)
+		if err := r.node.Enable(); err == nil {
+			t.Fatal("enabled")
+		}
+	}
+	<-left
+	if m := r.node.executor.Status().Mode; m != control.Disabled {
+		t.Errorf("an inactive node's arms are %s", m)
+	}
+	r.node.Activate()
+	r.enable()
+}
+
+// Arms that a fault kept from setting out are sent nothing; ~/status says which it was,
+// as /diagnostics does.
+func TestStatusTellsTheFaultOfArmsThatAreSentNothing(t *testing.T) {
+	r := newRig(t)
+	r.enable()
+	r.feed("/puppet/arm_status_left", &msgs.PiperStatusMsg{CtrlMode: 1, ArmStatus: 7})
+	r.run(time.Second)
+	if s := r.node.executor.Status(); s.Mode != control.Disabled || s.Code != control.DriverFault {
+		t.Fatalf("the arms are %s, %s", s.Mode, s.Code)
+	}
+	r.node.publishStatus()
+	all := published[msgs.DiagnosticArray](r, "/ddvla/status")
+	if s := all[len(all)-1].Status[0]; s.Level != msgs.DiagnosticError || s.Message != control.DriverFault.Sentence() {
+		t.Errorf("level %d: %s", s.Level, s.Message)
+	}
+}
+
+// Thinking begins at the rate, or as soon as it can, or when a chunk is wanted; and
+// where that is long, a reset meanwhile is not slept through.
+func TestWhenToThinkAgain(t *testing.T) {
+	began := time.Unix(100, 0)
+	const period = 100 * time.Millisecond
+	for name, c := range map[string]struct{ now, wanted, want time.Duration }{
+		"at the rate":               {20 * time.Millisecond, 0, period},
+		"late":                      {1200 * time.Millisecond, 0, 1200 * time.Millisecond},
+		"wanted before it is due":   {20 * time.Millisecond, 30 * time.Millisecond, period},
+		"wanted a little later":     {20 * time.Millisecond, 90 * time.Millisecond, 110 * time.Millisecond},
+		"wanted in eight seconds":   {20 * time.Millisecond, 8 * time.Second, 120 * time.Millisecond},
+		"late, and wanted in eight": {1200 * time.Millisecond, 8 * time.Second, 1300 * time.Millisecond},
+	} {
+		if got := thinkAt(began, began.Add(c.now), period, c.wanted).Sub(began); got != c.want {
+			t.Errorf("%s: after %v, want %v", name, got, c.want)
 		}
 	}
 }

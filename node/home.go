@@ -46,10 +46,8 @@ func (n *Node) home() error {
 	if err != nil {
 		return err
 	}
-	switch n.executor.Status().Mode {
-	case control.Disabled, control.Held, control.Estopped:
-		// It is refused, with the reason.
-	default:
+	// Else it is refused, with the reason.
+	if s := n.executor.Status(); s.Mode != control.Disabled && !s.Code.Latched() {
 		n.observer.setInstruction("")
 		n.flush()
 	}

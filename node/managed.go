@@ -210,12 +210,9 @@ var ErrLoading = errors.New("ended while the policy was being loaded")
 func (m *Managed) shutdown() error {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
-	if m.machine.Wait(ctx) != nil {
+	err := m.machine.Finish(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
 		return ErrLoading
-	}
-	var err error
-	if m.machine.State() != lifecycle.Finalized {
-		err = m.machine.Change(context.Background(), lifecycle.Shutdown)
 	}
 	return errors.Join(err, m.machine.Close(), m.diagnostics.Close())
 }

@@ -425,6 +425,9 @@ func TestQoSOverridesReachTheTopics(t *testing.T) {
 		given("qos_overrides./master/joint_left.publisher.durability", param.String("transient_local")),
 		given("qos_overrides./diagnostics.publisher.lifespan", param.Int(3e9)),
 		given("qos_overrides./ddvla/instruction.subscription.deadline", param.Int(5e9)),
+		given("qos_overrides./puppet/arm_status_left.subscription.depth", param.Int(3)),
+		given("deadman.topic", param.String("/deadman")),
+		given("qos_overrides./deadman.subscription.reliability", param.String("reliable")),
 	)
 	d := newDesk(t, func() (Settings, error) { return s, nil })
 	d.run(false)
@@ -454,6 +457,8 @@ func TestQoSOverridesReachTheTopics(t *testing.T) {
 		"/diagnostics.publisher":                 {Depth: 10, Lifespan: 3 * time.Second},
 		"/ddvla/instruction.subscription":        {Depth: 10, Deadline: 5 * time.Second},
 		"/ddvla/status.publisher":                ros.LatchedQoS(),
+		"/puppet/arm_status_left.subscription":   {Reliability: ros.BestEffort, Depth: 3},
+		"/deadman.subscription":                  {Reliability: ros.Reliable, Depth: 5},
 	} {
 		if got[key] != want {
 			t.Errorf("%s: %v, want %v", key, got[key], want)

@@ -479,36 +479,93 @@ func TestWorkspaceStopsTheArms(t *testing.T) {
 	}
 }
 
-// A chunk's base velocities are driven while it is followed, and end at 0.
-func TestBaseIsDrivenOnlyWhileTheArmsFollow(t *testing.T) {
-	b := base{pub: deaf{}}
-	began := time.Unix(100, 0)
-	b.take([]control.Twist{{Linear: 0.1, Angular: 0.2}, {Linear: 0.2}}, began, 10)
-	at := func(ms int, mode control.Mode) control.Twist {
-		return b.step(control.Command{Stamp: began.Add(time.Duration(ms) * time.Millisecond), Mode: mode}, 1, 10)
+// The gripper of a trajectory is in the driver's units too, and so is its velocity.
+func TestTrajectoriesHaveTheGripperInTheDriversUnits(t *testing.T) {
+	const scale, offset = 0.5, 0.01
+	run := func(extra ...param.Assignment) []msgs.JointTrajectory {
+		r := newRig(t, append(extra, given("command.output", param.String("joint_trajectory")))...)
+		if len(extra) > 0 {
+			for a := range r.pose {
+				r.pose[a][6] = scale*r.pose[a][6] + offset
+			}
+		}
+		r.enable()
+		r.run(200 * time.Millisecond)
+		return published[msgs.JointTrajectory](r, "/ddvla/left/joint_trajectory")
 	}
-	for _, c := range []struct {
-		ms   int
-		mode control.Mode
-		want control.Twist
-	}{
-		{-10, control.Moving, control.Twist{}},
-		{50, control.Moving, control.Twist{Linear: 0.1, Angular: 0.2}},
-		{150, control.Moving, control.Twist{Linear: 0.2}},
-		{160, control.Stopping, control.Twist{}},
-		{170, control.Holding, control.Twist{}},
-		{210, control.Moving, control.Twist{}}, // after its end
-	} {
-		if got := at(c.ms, c.mode); got != c.want {
-			t.Errorf("after %d ms, %s: %v, want %v", c.ms, c.mode, got, c.want)
+	metres := run()
+	driver := run(given("gripper.driver_scale", param.Double(scale)), given("gripper.driver_offset", param.Double(offset)))
+	if len(metres) == 0 || len(metres) != len(driver) {
+		t.Fatalf("%d and %d trajectories", len(metres), len(driver))
+	}
+	moved := false
+	for i := range metres {
+		for k, p := range metres[i].Points {
+			q := driver[i].Points[k]
+			if math.Abs(scale*p.Positions[6]+offset-q.Positions[6]) > 1e-9 || math.Abs(scale*p.Velocities[6]-q.Velocities[6]) > 1e-9 {
+				t.Fatalf("an opening of %v m at %v m/s is told as %v at %v", p.Positions[6], p.Velocities[6], q.Positions[6], q.Velocities[6])
+			}
+			moved = moved || p.Velocities[6] != 0
 		}
 	}
-	// Never faster than its acceleration allows, nor at more than the speed scale.
-	b.now = control.Twist{}
-	if v := b.step(control.Command{Stamp: began.Add(50 * time.Millisecond), Mode: control.Moving}, 0.5, 0.02); v.Linear != 0.01 || v.Angular != 0.02 {
-		t.Errorf("the first step is %v", v)
+	if !moved {
+		t.Error("the gripper did not move")
 	}
-	if v := b.step(control.Command{Stamp: began.Add(50 * time.Millisecond), Mode: control.Moving}, 0.5, 10); v.Linear != 0.05 || v.Angular != 0.1 {
-		t.Errorf("at half the speed it is %v", v)
+}
+
+// A deadman that says that it is released need not fall silent too.
+func TestDeadmanThatIsReleasedHaltsAtOnce(t *testing.T) {
+	for name, release := range map[string]func(r *rig){
+		"false":      func(r *rig) { r.feed("/deadman", &msgs.Bool{Data: false}) },
+		"unreadable": func(r *rig) { _ = r.ros.Feed("/deadman", "std_msgs/msg/Bool", []byte{0, 1}, r.now) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, given("deadman.topic", param.String("/deadman")), given("deadman.timeout", param.Double(60)))
+			r.feed("/deadman", &msgs.Bool{Data: true})
+			r.enable()
+			r.run(time.Second)
+			if m := r.node.executor.Status().Mode; m != control.Moving {
+				t.Fatalf("with the deadman held the arms are %s", m)
+			}
+			release(r)
+			r.run(40 * time.Millisecond)
+			if s := r.node.executor.Status(); s.Code != control.DeadmanReleased {
+				t.Errorf("released: %s, %s", s.Mode, s.Code)
+			}
+		})
+	}
+}
+
+// In lock-step inference takes no time, so that what infill gives the decoder, and with
+// it the chunk, does not depend on how long the machine took.
+func TestInfillInLockStepDoesNotDependOnTheMachine(t *testing.T) {
+	play := func(latency time.Duration) []msgs.JointTrajectory {
+		r := newRig(t, given("motion.hand_over", param.String("infill")))
+		for range 200 {
+			r.node.latency.add(StageChunk, latency)
+		}
+		r.enable()
+		r.run(time.Second)
+		return r.chunks()
+	}
+	fast, slow := play(time.Millisecond), play(110*time.Millisecond)
+	if len(fast) < 5 || !slices.EqualFunc(fast, slow, func(a, b msgs.JointTrajectory) bool {
+		return slices.EqualFunc(a.Points, b.Points, func(a, b msgs.JointTrajectoryPoint) bool { return slices.Equal(a.Positions, b.Positions) })
+	}) {
+		t.Errorf("%d chunks of a fast machine differ from %d of a slow one", len(fast), len(slow))
+	}
+}
+
+// A home that is refused forgets nothing, also while arms that were stopped come to rest.
+func TestHomeThatIsRefusedKeepsTheInstruction(t *testing.T) {
+	r := newRig(t)
+	r.enable()
+	r.run(500 * time.Millisecond)
+	r.trigger("/ddvla/disable")
+	if m := r.node.executor.Status().Mode; m != control.Stopping {
+		t.Fatalf("the arms are %s", m)
+	}
+	if reply := r.trigger("/ddvla/home"); reply.Success || r.node.observer.current() == "" {
+		t.Errorf("%+v; the instruction is %q", reply, r.node.observer.current())
 	}
 }

@@ -66,6 +66,7 @@ type Node struct {
 	told    told      // of reason
 	drivers [2]string // what the arms' drivers say of themselves, empty if nothing
 	unsent  unsent
+	leaving bool   // being deactivated
 	started bool   // start_enabled has done its part
 	waiting string // why it has not yet
 	waited  limiter
@@ -425,15 +426,30 @@ func (n *Node) publish(p ros.Publisher, topic string, m msgs.Message) {
 	n.recorder.message(topic, raw)
 }
 
-// errInactive is why an inactive node does not move the arms.
-var errInactive = errors.New("the node is inactive: `ros2 lifecycle set` it to activate first")
+// Why a node does not enable the arms.
+var (
+	errInactive = errors.New("the node is inactive: `ros2 lifecycle set` it to activate first")
+	errLeaving  = errors.New("the node is being deactivated: `ros2 lifecycle set` it to activate again first")
+)
 
 // Enable lets the arms move, where the node is active; see control.Executor.Enable.
+// n.mu is held throughout, so that the node does not become inactive meanwhile.
 func (n *Node) Enable() error {
-	if !n.active.Load() {
+	now := n.ros.Now()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.leaving:
+		return errLeaving
+	case !n.active.Load():
 		return errInactive
 	}
-	return n.executor.Enable(n.ros.Now())
+	err := n.executor.Enable(now)
+	if err == nil {
+		// An operator has decided: a stop that comes now is not for start_enabled to clear.
+		n.started, n.waiting = true, ""
+	}
+	return err
 }
 
 // Activate begins to take observations and to make chunks of them. The arms stand
@@ -453,7 +469,9 @@ const resting = 5 * time.Second
 // case: a clock that stands brings nothing to rest, and sends nothing either. Run
 // must be running.
 func (n *Node) Deactivate(ctx context.Context) {
-	n.startDone()
+	n.mu.Lock()
+	n.started, n.waiting, n.leaving = true, "", true
+	n.mu.Unlock()
 	n.executor.Disable(n.ros.Now())
 	n.terminate()
 	ctx, cancel := context.WithTimeout(ctx, resting)
@@ -473,7 +491,10 @@ func (n *Node) Deactivate(ctx context.Context) {
 			moving = false
 		}
 	}
+	n.mu.Lock()
 	n.active.Store(false)
+	n.leaving = false
+	n.mu.Unlock()
 	// What was begun meanwhile.
 	for n.thinking() {
 		n.terminate()

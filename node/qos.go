@@ -62,7 +62,7 @@ func ends(v param.Values, cameras []string, names *ros.Names) ([]end, error) {
 	given := func(name string, side side, qos ros.QoS) error {
 		topic := v.String(name)
 		if topic == "" {
-			return nil // New refuses it
+			return nil // there is none, or New refuses it
 		}
 		if err := add(topic, side, qos); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -74,8 +74,17 @@ func ends(v param.Values, cameras []string, names *ros.Names) ([]end, error) {
 			return nil, err
 		}
 	}
+	if err := given("deadman.topic", subscription, ros.SensorDataQoS()); err != nil {
+		return nil, err
+	}
+	if err := given("base.topic", publisher, ros.DefaultQoS()); err != nil {
+		return nil, err
+	}
 	for _, arm := range arms {
 		if err := given("arms."+arm+".state_topic", subscription, ros.SensorDataQoS()); err != nil {
+			return nil, err
+		}
+		if err := given("arms."+arm+".status_topic", subscription, ros.SensorDataQoS()); err != nil {
 			return nil, err
 		}
 		if err := given("arms."+arm+".command_topic", publisher, ros.DefaultQoS()); err != nil {

@@ -57,6 +57,9 @@ func (n *Node) recordedTopics() map[string]string {
 			topics[n.topics.targets[a]] = (*msgs.JointTrajectory)(nil).ROSType()
 		}
 	}
+	if n.base.pub != nil {
+		topics[n.base.topic] = (*msgs.Twist)(nil).ROSType()
+	}
 	return topics
 }
 

@@ -111,6 +111,18 @@ func TestBundleForAnotherRobotIsRefused(t *testing.T) {
 			func(m *bundle.Manifest) { m.Proprio.Dims[6].Unit = "1" },
 			[]string{`"left_gripper" is in "1"`, `in "m"`},
 		},
+		"joints in units that this robot does not take": {
+			func(m *bundle.Manifest) { m.Action.Dims[3].Unit = "1" },
+			[]string{`"left_joint4" is in "1"`, `in "rad"`},
+		},
+		"a gripper in shares without a rule": {
+			func(m *bundle.Manifest) { m.Action.Dims[6].Unit, m.Action.Dims[6].Gripper = "1", nil },
+			[]string{`"left_gripper" is in "1"`, `in "m"`},
+		},
+		"tool deltas of which some have a unit": {
+			func(m *bundle.Manifest) { tool(m); m.Action.Dims[4].Unit = "1" },
+			[]string{`"left_pitch" is in "1"`, "all of them"},
+		},
 		"changes instead of positions": {
 			func(m *bundle.Manifest) { m.Action.Dims[0].Space = bundle.JointDelta },
 			[]string{"left_joint2", "all joint, all joint_delta or all ee_delta"},

@@ -21,6 +21,9 @@ func (n *Node) Run(ctx context.Context) error {
 		n.executor.Run(ctx, ticker.C, n.ros.Now, n.send)
 		return nil
 	})
+	if n.base.pub != nil {
+		group.Go(func() error { n.driveBase(ctx); return nil })
+	}
 	group.Go(func() error { n.watch(ctx); return nil })
 	err := group.Wait()
 	// The stop that ends the process is told too.
@@ -198,6 +201,7 @@ func (n *Node) Step(ctx context.Context, now time.Time, stride int, advance func
 		if c, ok := n.executor.Tick(s.nextTick); ok {
 			n.send(c)
 		}
+		n.drive(n.executor.Status().Mode, s.nextTick)
 		n.tellEvents()
 		if !s.nextDiagnostics.After(s.nextTick) {
 			n.publishDiagnostics()

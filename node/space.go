@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ddvla/ddvla/control"
@@ -106,26 +107,35 @@ type mapping struct {
 // newMapping checks that a policy's columns drive this robot.
 func newMapping(s Settings, m *bundle.Manifest) (*mapping, error) {
 	var dims []control.Dim
-	units := map[string]bool{}
+	var deltas []string // the units of tool deltas
 	for _, d := range m.Action.Dims {
 		name := d.Name
 		if !strings.HasPrefix(name, d.Arm+"_") {
 			name = d.Arm + "_" + name // "x" of data sets with one arm
 		}
 		dims = append(dims, control.Dim{Name: name, Space: string(d.Space), Gripper: d.Gripper != nil})
-		if d.Space == bundle.EEDelta && d.Gripper == nil {
-			units[d.Unit] = true
+		if d.Gripper != nil {
+			continue // its rule makes metres of it
+		}
+		unitless := d.Space == bundle.EEDelta && d.Unit == "1"
+		if want := unitOf(name); d.Unit != want && !unitless {
+			return nil, fmt.Errorf("action dimension %q is in %q; this robot takes it in %q", d.Name, d.Unit, want)
+		}
+		if d.Space == bundle.EEDelta {
+			if deltas = append(deltas, d.Unit); unitless != (deltas[0] == "1") {
+				return nil, fmt.Errorf("action dimension %q is in %q, the first tool delta in %q; all of them have a unit or none has", d.Name, d.Unit, deltas[0])
+			}
 		}
 	}
 	cfg := control.DefaultSpaceConfig(s.Control.Layout, dims)
 	cfg.FromStart, cfg.ToolFrame = s.Space.FromStart, s.Space.ToolFrame
-	if units["1"] {
+	if slices.Contains(deltas, "1") {
 		cfg.MetresPerUnit, cfg.RadiansPerUnit = s.Space.MetresPerUnit, s.Space.RadiansPerUnit
 		if cfg.MetresPerUnit == 0 || cfg.RadiansPerUnit == 0 {
 			return nil, fmt.Errorf("its tool deltas have no unit: set space.metres_per_unit and space.radians_per_unit (0.05 and 0.5 for LIBERO)")
 		}
 	}
-	if len(units) > 0 {
+	if len(deltas) > 0 {
 		robot, err := loadRobot(s.URDF)
 		if err != nil {
 			return nil, err
@@ -149,6 +159,19 @@ func newMapping(s Settings, m *bundle.Manifest) (*mapping, error) {
 		return nil, err
 	}
 	return &mapping{mapper: mapper}, nil
+}
+
+// unitOf is the unit of what a column drives, by its name with the arm.
+func unitOf(name string) string {
+	switch _, what, _ := strings.Cut(name, "_"); what {
+	case "linear_x":
+		return "m/s"
+	case "angular_z":
+		return "rad/s"
+	case "gripper", "x", "y", "z":
+		return "m"
+	}
+	return "rad"
 }
 
 // trajectory is a chunk as rows of joint positions. states are those of the chunk's

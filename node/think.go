@@ -217,16 +217,24 @@ func (n *Node) thinkAtRate(ctx context.Context) error {
 		} else if err != nil {
 			return err
 		}
-		next = next.Add(time.Duration(float64(time.Second) / n.currentLive().Rate))
-		if now := time.Now(); next.Before(now) {
-			next = now // late: what was missed is not made up for
-		}
-		// Where the next chunk is wanted later, when it is: commands may slow meanwhile,
-		// so it is asked for again then.
+		period := seconds(1 / n.currentLive().Rate)
 		now := n.ros.Now()
-		if wanted := time.Now().Add(n.executor.NextInference(now).Sub(now)); wanted.After(next) {
-			next = wanted
-		}
+		next = thinkAt(next, time.Now(), period, n.executor.NextInference(now).Sub(now))
 		timer.Reset(time.Until(next))
 	}
+}
+
+// thinkAt is when to make a chunk, or to ask whether one is wanted, after one that was
+// due at last: a period after that, or now if that is over. Where the next one is only
+// wanted later, it is then, and asked for once a period until then: commands may slow,
+// and what throws the chunk being executed away wants another one at once.
+func thinkAt(last, now time.Time, period, wanted time.Duration) time.Time {
+	next := last.Add(period)
+	if next.Before(now) {
+		next = now // what was missed is not made up for
+	}
+	if now.Add(wanted).After(next) {
+		next = now.Add(min(wanted, period))
+	}
+	return next
 }

@@ -22,6 +22,7 @@ func trajectoryTopic(arm int) string { return "~/" + arms[arm] + "/joint_traject
 // allocating, once it has grown.
 type trajectoryMessage struct {
 	horizon  time.Duration
+	gripper  control.GripperUnits
 	ahead    control.Ahead
 	messages [2]msgs.JointTrajectory
 	raw      [2][]byte
@@ -29,7 +30,10 @@ type trajectoryMessage struct {
 
 // init sets what never changes. The stamp stays 0, which the controller reads as now.
 func (m *trajectoryMessage) init(s Settings) {
-	m.horizon = s.TrajectoryHorizon
+	m.horizon, m.gripper = s.TrajectoryHorizon, s.Gripper
+	if m.gripper.Scale == 0 {
+		m.gripper.Scale = 1
+	}
 	for a := range m.messages {
 		m.messages[a].JointNames = s.TrajectoryJoints[a]
 	}
@@ -47,6 +51,11 @@ func (m *trajectoryMessage) fill(arm int) {
 		p, q := &m.ahead.Points[i], &out.Points[i]
 		q.Positions = append(q.Positions[:0], p.Positions[lo:lo+joints]...)
 		q.Velocities = append(q.Velocities[:0], p.Velocities[lo:lo+joints]...)
+		if joints == armJoints {
+			opening := &q.Positions[armJoints-1]
+			*opening = m.gripper.ToDriver(*opening)
+			q.Velocities[armJoints-1] *= m.gripper.Scale
+		}
 		q.TimeFromStart = msgs.DurationOf(p.After)
 	}
 }

@@ -93,6 +93,9 @@ func (r *replay) run(ctx context.Context, args *param.Args) (report *node.Report
 	if err != nil {
 		return nil, err
 	}
+	// Nor does what the drivers said of arms that another hand led; params files of
+	// robots name their topics.
+	c.settings.Drivers = [2]string{}
 	// Before minutes of loading.
 	if err := r.check(c); err != nil {
 		return nil, err

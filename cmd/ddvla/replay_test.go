@@ -246,6 +246,50 @@ func TestReplayMakesEveryNthChunk(t *testing.T) {
 	}
 }
 
+// Arms that were led by hand when they were recorded say so in their drivers' status:
+// that keeps no node from its commands now, as their distance from them does not.
+func TestReplayOfArmsThatWereLedByHand(t *testing.T) {
+	path := filepath.Join(bags, "raw_mcap")
+	dir := filepath.Join(t.TempDir(), "led")
+	r, err := bag.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := bag.Create(dir, bag.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, err := msgs.Marshal(&msgs.PiperStatusMsg{CtrlMode: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(topic, typ string, at time.Time, data []byte) {
+		if err := w.AddTopic(bag.Topic{Name: topic, Type: typ}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Write(topic, at, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for m, err := range r.Messages(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(m.Topic, m.Type, m.Time, m.Data)
+		if m.Topic == stateTopics[0] {
+			write("/puppet/arm_status_left", (*msgs.PiperStatusMsg)(nil).ROSType(), m.Time, status)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want, _ := replayed(t, path, nil)
+	got, _ := replayed(t, dir, nil, "--params-file", "../../params/aloha.yaml")
+	if n := len(got[commandTopics[0]]); n == 0 || n != len(want[commandTopics[0]]) {
+		t.Errorf("%d commands, %d without the status", n, len(want[commandTopics[0]]))
+	}
+}
+
 // copied copies a bag's messages whose topics keep says.
 func copied(t *testing.T, path string, keep func(topic string) bool) string {
 	t.Helper()

@@ -97,23 +97,39 @@ func (m *Machine) State() State {
 	return m.state
 }
 
-// Wait returns when no transition is under way, or with ctx's error.
-func (m *Machine) Wait(ctx context.Context) error {
-	m.mu.Lock()
-	idle := m.idle
-	m.mu.Unlock()
-	select {
-	case <-idle:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // Change makes a transition and returns when it has ended, with the callback's error where it failed, or
 // an [ErrTransition] where the present state has none of that name or another is under way.
 func (m *Machine) Change(ctx context.Context, t Transition) error {
 	m.mu.Lock()
+	return m.change(ctx, t)
+}
+
+// Finish shuts down once no transition is under way, where that has not been done. It
+// gives up with ctx's error while another one lasts; the callback does not end with ctx.
+func (m *Machine) Finish(ctx context.Context) error {
+	for {
+		m.mu.Lock()
+		idle := m.idle
+		select {
+		case <-idle:
+			if m.state == Finalized {
+				m.mu.Unlock()
+				return nil
+			}
+			return m.change(context.WithoutCancel(ctx), Shutdown)
+		default:
+		}
+		m.mu.Unlock()
+		select {
+		case <-idle:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// change is Change with m.mu held, which it unlocks.
+func (m *Machine) change(ctx context.Context, t Transition) error {
 	begin, ok := find(m.state, string(t))
 	if !ok {
 		err := fmt.Errorf("lifecycle: %w: %q from state %s; possible are %s", ErrTransition, t, m.state, possible(m.state))

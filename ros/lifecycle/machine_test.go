@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -161,7 +162,7 @@ func TestFailedTransitionLeavesTheStateAsItWas(t *testing.T) {
 	}
 }
 
-// While a transition is under way the state is its own, everything else is refused, and Wait waits for it.
+// While a transition is under way the state is its own, and everything else is refused.
 func TestOneTransitionAtATime(t *testing.T) {
 	entered, leave := make(chan struct{}), make(chan struct{})
 	m, o := start(t, Callbacks{Configure: func(ctx context.Context) error {
@@ -185,15 +186,7 @@ func TestOneTransitionAtATime(t *testing.T) {
 	if err := m.Change(t.Context(), Shutdown); !errors.Is(err, ErrTransition) || !strings.Contains(err.Error(), "until this one ends") {
 		t.Errorf("shutdown meanwhile: %v", err)
 	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := m.Wait(ended); !errors.Is(err, context.Canceled) {
-		t.Errorf("waiting with an ended context: %v", err)
-	}
 	close(leave)
-	if err := m.Wait(t.Context()); err != nil {
-		t.Error(err)
-	}
 	group.Wait()
 	if m.State() != Inactive {
 		t.Errorf("the state is %s", m.State())
@@ -276,4 +269,57 @@ func TestAnySequenceFollowsTheDesign(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Finish ends in finalized also where another transition follows at once on the one
+// that it waits for, as activate does on configure where a node starts by itself; it
+// calls the callback of a shutdown once.
+func TestFinishIsNotRefusedForAnotherTransition(t *testing.T) {
+	for range 50 {
+		ended, loading, load := 0, make(chan struct{}), make(chan struct{})
+		m, _ := start(t, Callbacks{
+			Configure: func(context.Context) error { close(loading); <-load; return nil },
+			Activate: func(context.Context) error {
+				for range 1000 {
+					runtime.Gosched()
+				}
+				return nil
+			},
+			Shutdown: func(context.Context, State) error { ended++; return nil },
+		})
+		var group sync.WaitGroup
+		group.Go(func() {
+			if err := m.Change(t.Context(), Configure); err != nil {
+				t.Error(err)
+			}
+			_ = m.Change(t.Context(), Activate) // or Finish was first
+		})
+		<-loading
+		group.Go(func() { close(load) })
+		if err := m.Finish(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		group.Wait()
+		if ended != 1 || m.State() != Finalized {
+			t.Fatalf("shutdown was called %d times, the state is %s", ended, m.State())
+		}
+		if err := m.Finish(t.Context()); err != nil {
+			t.Errorf("again: %v", err)
+		}
+	}
+	// One that does not end is not waited for longer than the context lasts.
+	m, _ := start(t, Callbacks{Configure: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }})
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	group.Go(func() { _ = m.Change(ctx, Configure) })
+	for m.State() != Configuring {
+		runtime.Gosched()
+	}
+	gone, giveUp := context.WithCancel(t.Context())
+	giveUp()
+	if err := m.Finish(gone); !errors.Is(err, context.Canceled) {
+		t.Errorf("a transition that does not end: %v", err)
+	}
+	cancel()
+	group.Wait()
 }
