@@ -28,22 +28,50 @@ static rmw_ret_t from_cdr (const void *bytes, size_t size, void *support, void *
   return rmw_deserialize (&s, support, message);
 }
 
-// The caller frees *bytes.
-static rmw_ret_t to_cdr (const void *message, void *support, void **bytes, size_t *size)
+static void *reallocate_filled (void *p, size_t size, void *fill)
 {
-  rmw_serialized_message_t s = rmw_get_zero_initialized_serialized_message ();
+  void *q = realloc (p, size);
+  if (p == NULL && q != NULL)
+    memset (q, *(unsigned char *) fill, size);
+  return q;
+}
+
+// What the middleware does not write is fill: rmw_fastrtps leaves out padding, and takes for the length what it
+// estimated. The caller frees s->buffer, which is malloc's.
+static rmw_ret_t serialize (const void *message, void *support, unsigned char fill, rmw_serialized_message_t *s)
+{
+  *s = rmw_get_zero_initialized_serialized_message ();
   rcutils_allocator_t allocator = rcutils_get_default_allocator ();
-  rmw_ret_t rc = rmw_serialized_message_init (&s, 0, &allocator);
+  allocator.reallocate = reallocate_filled;
+  allocator.state = &fill;
+  rmw_ret_t rc = rmw_serialized_message_init (s, 0, &allocator);
   if (rc != RMW_RET_OK)
     return rc;
-  rc = rmw_serialize (message, support, &s);
+  rc = rmw_serialize (message, support, s);
   if (rc != RMW_RET_OK) {
-    rmw_ret_t freed = rmw_serialized_message_fini (&s);
+    rmw_ret_t freed = rmw_serialized_message_fini (s);
     (void) freed; // rc is what went wrong first
+  }
+  return rc;
+}
+
+// The message ends where what is written does. The caller frees *bytes.
+static rmw_ret_t to_cdr (const void *message, void *support, void **bytes, size_t *size)
+{
+  rmw_serialized_message_t zeros, ones;
+  rmw_ret_t rc = serialize (message, support, 0, &zeros);
+  if (rc != RMW_RET_OK)
+    return rc;
+  rc = serialize (message, support, 0xff, &ones);
+  if (rc != RMW_RET_OK) {
+    free (zeros.buffer);
     return rc;
   }
-  *bytes = s.buffer; // malloc's, by rcutils' default allocator
-  *size = s.buffer_length;
+  *bytes = zeros.buffer;
+  *size = zeros.buffer_length;
+  while (*size > 0 && zeros.buffer[*size - 1] != ones.buffer[*size - 1])
+    --*size;
+  free (ones.buffer);
   return RMW_RET_OK;
 }
 
