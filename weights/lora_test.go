@@ -33,7 +33,8 @@ func TestMergedLoRAAgreesWithPyTorch(t *testing.T) {
 			}
 			d := largestDifference(got.Values, want["logits"])
 			t.Logf("%d logits, largest difference %.2g, standard deviation %.2g", len(got.Values), d, deviation(want["logits"]))
-			if !(d < 1e-4) {
+			// PyTorch sums in another order on processors with wider vectors: up to 1.01e-4 was seen.
+			if !(d < 2e-4) {
 				t.Errorf("logits differ by %g", d)
 			}
 			for _, mutation := range []string{"alpha", "rslora", "no_conv", "no_head", "no_llama", "no_vision"} {

@@ -441,10 +441,16 @@ func (h *victim) robot(ctx context.Context) {
 			h.Error(err)
 			return
 		}
+		// Who has heard a status, as some of the attacker's bytes are, waits for the next one.
+		status, err := ros.Advertise[msgs.PiperStatusMsg](h.node, "/puppet/arm_status_"+side, ros.DefaultQoS())
+		if err != nil {
+			h.Error(err)
+			return
+		}
 		sends = append(sends, func(stamp msgs.Time) error {
 			m := pose()
 			m.Header.Stamp = stamp
-			return state.Publish(m)
+			return errors.Join(state.Publish(m), status.Publish(&msgs.PiperStatusMsg{CtrlMode: 1}))
 		})
 	}
 	ticker := time.NewTicker(20 * time.Millisecond)
