@@ -13,7 +13,7 @@ SOURCES    := $(shell git ls-files --cached --others --exclude-standard '*.go' '
 VERSION    := $(shell sed -n 's:.*<version>\(.*\)</version>.*:\1:p' package.xml)$(shell git describe --match '' --always --dirty 2>/dev/null | sed 's:^:+:;s:-:.:')
 export DDVLA_ORT_LIBRARY ?= $(CURDIR)/.deps/onnxruntime/libonnxruntime.so.1
 
-.PHONY: help setup setup-test build bundle demo test test-ros colcon race vet lint fuzz soak scale bench tables clean
+.PHONY: help setup setup-test build bundle demo test test-ros colcon race vet lint fuzz proof soak scale bench tables clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,9 @@ fuzz: ## fuzz every parser of outside bytes for 10 s each
 	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
 	  for f in $$(grep -rhoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' $$p/*_test.go | awk '{ print $$2 }'); do \
 	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 10s -fuzzminimizetime 10x $$p || exit 1; done; done
+
+proof: ## hold 100,000 random scenarios of the arms against the promises of docs/safety.md
+	go test ./control -run NoScenario -v -timeout 30m -args -proof.scenarios 100000
 
 soak: setup ## put a robot's load on the node (DURATION=10m) and account for every message
 	go test ./cmd/ddvla -run '^TestSoak$$' -v -count 1 -timeout 0 -args -soak.duration $(DURATION)

@@ -31,6 +31,8 @@ const (
 
 	// NonFinite is a stop; Joint is the first one with a NaN or an infinity.
 	NonFinite
+	// Implausible is a stop that the owner of the chunks asked for with Refuse.
+	Implausible
 	// PositionLimit is a stop; Value is the target, Limit the joint's limit.
 	PositionLimit
 	// OutsideWorkspace is a stop; Value is what Config.Workspace returned, or with a
@@ -128,6 +130,8 @@ func (c Code) describe() (name, sentence string) {
 		return "homing", "The arms go slowly to their start pose; chunks are dropped until they are there."
 	case NonFinite:
 		return "non_finite", "The policy gave a number that is not finite; the arms stopped and wait for enable."
+	case Implausible:
+		return "implausible", "The policy asked for a motion that cannot be meant; check its units; the arms stopped and wait for enable."
 	case PositionLimit:
 		return "position_limit", "The policy asked for a pose too far beyond a joint limit; the arms stopped and wait for enable."
 	case OutsideWorkspace:

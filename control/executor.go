@@ -273,6 +273,7 @@ func (e *Executor) Enable(now time.Time) error {
 	clear(e.clamped)
 	e.forgetStill()
 	e.release, e.freeze, e.lastTick = false, false, now
+	e.scale = e.live.SpeedScale
 	e.phase, e.cause = resting, Waiting
 	e.newEpoch()
 	e.tell(Event{Time: now, Code: Enabled})
@@ -345,13 +346,21 @@ func (e *Executor) Flush(now time.Time) {
 func (e *Executor) Tick(now time.Time) (Command, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.phase == silent || now.IsZero() {
+	if now.IsZero() {
 		return Command{}, false
 	}
 	elapsed := now.Sub(e.lastTick)
 	// Stamps know only the wall clock, which may be set back while the monotonic
 	// one, where now has it, goes on.
 	back := now.Round(0).Sub(e.lastTick.Round(0))
+	if e.phase == silent {
+		// Nothing is sent, but what was heard must not pass for fresh later.
+		if back <= -e.period {
+			e.clockWentBack(now, back)
+		}
+		e.lastTick = now
+		return Command{}, false
+	}
 	if elapsed < e.period/10 && back > -e.period {
 		return Command{}, false
 	}
@@ -368,7 +377,11 @@ func (e *Executor) Tick(now time.Time) (Command, bool) {
 	}
 	dt := min(elapsed, e.period).Seconds()
 
-	e.scale += min(max(e.live.SpeedScale-e.scale, -2*dt), 2*dt)
+	if e.phase == resting && e.arrived() {
+		e.scale = e.live.SpeedScale
+	} else {
+		e.scale += min(max(e.live.SpeedScale-e.scale, -2*dt), 2*dt)
+	}
 
 	e.watch(now)
 	if e.first {

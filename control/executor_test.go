@@ -632,6 +632,26 @@ func TestFeedbackFromBeforeTheClockWentBackDoesNotEnable(t *testing.T) {
 	r.enable() // new feedback is not refused for being older
 }
 
+// A clock that is set back a little, while the arms are disabled, does not make old
+// feedback fresh when it gets there again.
+func TestFeedbackFromBeforeASmallStepBackDoesNotEnableLater(t *testing.T) {
+	r := newRig(t, nil)
+	r.sense()
+	r.feedback = false
+	r.tick(r.e.Period())
+	r.tick(-time.Second)
+	for range 60 {
+		r.tick(r.e.Period())
+		if err := r.e.Enable(r.now); err == nil && r.e.Status().Mode != Disabled {
+			if age := r.now.Sub(epoch0) + time.Second; age > 250*time.Millisecond {
+				t.Fatalf("enabled with feedback of %v ago", age)
+			}
+			r.e.Disable(r.now)
+			r.run(r.e.Period())
+		}
+	}
+}
+
 func TestNothingIsSentWhileTheClockStands(t *testing.T) {
 	r := newRig(t, nil)
 	r.enable()

@@ -113,7 +113,7 @@ func (l Live) Validate() error {
 }
 
 // SetLive changes the live configuration from the next tick and hand-over on.
-// A speed scale is approached within half a second where the arms move.
+// Arms that move approach a new speed scale within half a second.
 func (e *Executor) SetLive(live Live) error {
 	if err := live.Validate(); err != nil {
 		return err
@@ -121,9 +121,6 @@ func (e *Executor) SetLive(live Live) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.live = live
-	if e.phase == silent || e.phase == resting && e.arrived() {
-		e.scale = live.SpeedScale
-	}
 	return nil
 }
 

@@ -281,3 +281,28 @@ func TestSpeedScaleChangesWhileMovingWithoutAJump(t *testing.T) {
 		t.Error("a speed scale of 0 was taken")
 	}
 }
+
+// A scale that falls while the arms move, and is overtaken by a stop, is not left on
+// its way for the next motion.
+func TestASpeedScaleSetAtRestHoldsFromTheFirstCommandOn(t *testing.T) {
+	r := newRig(t, nil)
+	r.enable()
+	r.give(r.chunk(100, 20, 0.01), OK)
+	r.run(500 * time.Millisecond)
+	live := r.e.Live()
+	live.SpeedScale = 0.05
+	if err := r.e.SetLive(live); err != nil {
+		t.Fatal(err)
+	}
+	r.e.Disable(r.now)
+	r.run(time.Second)
+	r.enable()
+	r.tick(r.e.Period())
+	r.give(r.chunk(100, 20, 0.03), OK)
+	for range 50 {
+		r.tick(r.e.Period())
+		if v := r.speed(); v > 0.05*1.05 {
+			t.Fatalf("moves at %v", v)
+		}
+	}
+}

@@ -216,6 +216,7 @@ func (w *judge) wentBack(from, to time.Time) {
 	w.newEpoch()
 	w.homing = false
 	w.observed = time.Time{}
+	clear(w.deviating) // since when, is forgotten too
 	for a := range w.fed {
 		if w.fed[a].After(to) {
 			w.fed[a] = to.Add(w.fed[a].Sub(from))
@@ -339,7 +340,7 @@ func (w *judge) bounds(dt float64) {
 		if math.Abs(v) > l.velocity+1e-7 {
 			w.fault("no joint faster than its limit", "%s at %v", l.name, v)
 		}
-		if w.scaled > 1.5 && math.Abs(v) > w.scale*l.velocity*1.02+1e-7 {
+		if w.scaled > 1.5 && math.Abs(v) > w.scale*l.velocity*1.05+1e-7 {
 			w.fault("no joint faster than the speed scale allows", "%s at %v, scale %v", l.name, v, w.scale)
 		}
 		a, most := w.difference(j, 2, 0), l.accel

@@ -438,7 +438,7 @@ func (s *scenario) tick() {
 	elapsed := now.Sub(s.last)
 	back := now.Round(0).Sub(s.last.Round(0))
 	effective := elapsed >= period/10 || back <= -period
-	if back <= -period && s.w.enabled {
+	if back <= -period {
 		s.w.wentBack(s.last, now)
 		elapsed = period
 	}

@@ -92,7 +92,7 @@ func (a *tally) demand(t *testing.T) {
 	}
 	for c := Waiting; c < codeCount; c++ {
 		switch c {
-		case Waiting, DroppedShape, OutsideWorkspace, DryRun, LimitedStep:
+		case Waiting, DroppedShape, OutsideWorkspace, DryRun, LimitedStep, Implausible:
 		default:
 			if a.codes[c] == 0 {
 				t.Errorf("%v never happened", c)

@@ -120,7 +120,7 @@ func rideWith(t failer, h HandOver, latency time.Duration) ride {
 	return out
 }
 
-// The table that the README shows: go test ./control -run Smoothness -v.
+// The table that docs/motion.md shows: go test ./control -run Smoothness -v.
 func TestSmoothnessOfTheHandOvers(t *testing.T) {
 	var table strings.Builder
 	table.WriteString("| latency | hand-over | peak acceleration, rad/s² | rms | peak jerk, rad/s³ | rms | off the path, mrad rms | delay, ms | at rest |\n|---|---|---|---|---|---|---|---|---|\n")

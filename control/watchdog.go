@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// fresh reports whether a stamp is set and within timeout of now, on either
-// side: a stamp from far ahead is no better than an old one.
+// fresh reports whether a stamp is set and no older than timeout, nor from further
+// ahead than clocks may differ: that is no better than an old one.
 func fresh(stamp, now time.Time, timeout time.Duration) bool {
 	age := now.Sub(stamp)
-	return !stamp.IsZero() && age <= timeout && age >= -timeout
+	return !stamp.IsZero() && age <= timeout && age >= -maxFuture
 }
 
 // age returns the age of a stamp in seconds, +Inf if it was never set.

@@ -59,9 +59,11 @@ def player(context):
     files = [HERE.parent / "params" / (given.get("profile", "aloha") + ".yaml")]
     if given.get("params_file"):
         files.append(Path(given["params_file"]))
-    commands = sorted({topic for f in files for name, topic in parameters(yaml.safe_load(f.read_text())) if name.endswith(".command_topic")})
     node = "/".join(["", *given.get("namespace", "").strip("/").split(), "ddvla"])
-    recorded = [*commands, "/diagnostics", "/rosout", node + "/action_chunk", node + "/decode_trace"]
+    # All that moves anything, under its names of today.
+    named = {topic for f in files for name, topic in parameters(yaml.safe_load(f.read_text())) if name.endswith((".command_topic", "base.topic")) and topic}
+    commands = sorted(named | {f"{node}/{side}/joint_trajectory" for side in ("left", "right")})
+    recorded = [*commands, "/diagnostics", "/rosout", *[f"{node}/{topic}" for topic in ("action_chunk", "decode_trace", "status", "transition_event")]]
     play = ["ros2", "bag", "play", given["bag"], "--clock", "100", "--rate", given["rate"], "--delay", given["delay"]]
     if given["loop"] == "true":
         play.append("--loop")

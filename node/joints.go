@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,6 +30,7 @@ type jointState struct {
 type joints struct {
 	arm, topic string
 	gripper    control.GripperUnits // of the driver
+	names      []string             // of the joints in messages that hold others too, with or without the gripper, besides AgileX's names
 
 	heard ros.Subscription // what tells of publishers that QoS keeps away
 
@@ -86,6 +88,16 @@ func (j *joints) decode(raw []byte, received time.Time) (jointState, error) {
 	if err := msgs.Unmarshal(raw, m); err != nil {
 		return jointState{}, err
 	}
+	state, err := j.ordered(received)
+	if err != nil && len(j.names) > 0 {
+		return j.pick(received)
+	}
+	return state, err
+}
+
+// ordered reads a message of exactly one arm's joints, under AgileX's names.
+func (j *joints) ordered(received time.Time) (jointState, error) {
+	m := &j.message
 	if len(m.Position) != armJoints {
 		return jointState{}, fmt.Errorf("%d positions, want %d: six joints and the gripper", len(m.Position), armJoints)
 	}
@@ -113,6 +125,34 @@ func (j *joints) decode(raw []byte, received time.Time) (jointState, error) {
 		state.positions[k] = m.Position[i]
 	}
 	state.positions[armJoints-1] = j.gripper.FromDriver(state.positions[armJoints-1])
+	return state, nil
+}
+
+// pick finds the arm's joints among those of a message, as ros2_control's
+// joint_state_broadcaster sends all of a robot's. A gripper without a name is taken to
+// be closed; nothing is sent to it either.
+func (j *joints) pick(received time.Time) (jointState, error) {
+	m := &j.message
+	if len(m.Name) != len(m.Position) {
+		return jointState{}, fmt.Errorf("%d names for %d positions", len(m.Name), len(m.Position))
+	}
+	state := jointState{stamp: m.Header.Stamp.Time()}
+	if state.stamp.IsZero() {
+		state.stamp = received
+	}
+	for k, name := range j.names {
+		i := slices.Index(m.Name, name)
+		if i < 0 {
+			return jointState{}, fmt.Errorf("no joint %q among %q; arms.%s.trajectory_joints has the names", name, m.Name, j.arm)
+		}
+		if v := m.Position[i]; math.IsNaN(v) || math.IsInf(v, 0) {
+			return jointState{}, fmt.Errorf("joint %q is at %v", name, v)
+		}
+		state.positions[k] = m.Position[i]
+	}
+	if len(j.names) == armJoints {
+		state.positions[armJoints-1] = j.gripper.FromDriver(state.positions[armJoints-1])
+	}
 	return state, nil
 }
 

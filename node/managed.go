@@ -33,6 +33,8 @@ type Managed struct {
 	diagnostics ros.Publisher
 	ended       chan struct{} // gets one where a node's Run ended by itself
 
+	lived   bool       // a node was active; of the transitions, as is lives
+	lives   int        // nodes so far
 	live    sync.Mutex // held while live settings go from where they are kept to the node
 	mu      sync.Mutex
 	loading *loading
@@ -66,7 +68,7 @@ func Manage(ctx context.Context, rn ros.Node, settings func() (Settings, error),
 	}
 	m.machine, err = lifecycle.Serve(ctx, rn, lifecycle.Callbacks{
 		Configure:  m.configure,
-		Activate:   func(context.Context) error { m.current().Activate(); return nil },
+		Activate:   func(context.Context) error { m.lived = true; m.current().Activate(); return nil },
 		Deactivate: func(ctx context.Context) error { m.current().Deactivate(ctx); return nil },
 		CleanUp:    func(context.Context) error { return m.release() },
 		Shutdown:   func(context.Context, lifecycle.State) error { return m.release() },
@@ -116,10 +118,17 @@ func (m *Managed) configure(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	// Once: an e-stop must not end with the node that it was for.
+	settings.StartEnabled = settings.StartEnabled && !m.lived
+	if settings.Record != "" && m.lives > 0 {
+		// A bag is never written over.
+		settings.Record = fmt.Sprintf("%s_%d", settings.Record, m.lives+1)
+	}
 	n, err := load(ctx, m.ros, settings, m.log, phases, m.diagnostics)
 	if err != nil {
 		return err
 	}
+	m.lives++
 	// The node's life is longer than the transition's.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	zaptest "go.uber.org/zap/zaptest/observer"
 
+	"github.com/ddvla/ddvla/bag"
 	"github.com/ddvla/ddvla/control"
 	"github.com/ddvla/ddvla/internal/testbundle"
 	"github.com/ddvla/ddvla/msgs"
@@ -307,6 +308,54 @@ func TestAutostartAndOrderlyEnd(t *testing.T) {
 	for _, code := range []control.Code{control.ShuttingDown, control.Silent} {
 		if d.logs.FilterMessage(code.Sentence()).Len() != 1 {
 			t.Errorf("the log does not say: %s", code.Sentence())
+		}
+	}
+}
+
+// start_enabled is for the start of the program: what an operator stopped and took
+// through its life is not enabled again by itself.
+func TestStartEnabledIsForTheFirstLifeOnly(t *testing.T) {
+	s := testSettings(t, given("start_enabled", param.Bool(true)))
+	d := newDesk(t, func() (Settings, error) { return s, nil })
+	d.run(true)
+	enabled := func() bool {
+		n := d.managed.current()
+		return n != nil && n.executor.Status().Mode != control.Disabled
+	}
+	d.until("the arms to be enabled", enabled)
+	if !d.trigger("/ddvla/estop").Success {
+		t.Fatal("no e-stop")
+	}
+	for _, step := range []lifecycle.Transition{lifecycle.Deactivate, lifecycle.CleanUp, lifecycle.Configure, lifecycle.Activate} {
+		if !d.set(step) {
+			t.Fatal(step)
+		}
+	}
+	d.mu.Lock()
+	seen := len(d.diagnostics)
+	d.mu.Unlock()
+	d.until("three seconds to pass", func() bool { return len(d.diagnostics) >= seen+3 })
+	if enabled() {
+		t.Error("the arms were enabled again after an e-stop")
+	}
+}
+
+// A node that is configured again records into a bag of its own: the one before stays.
+func TestEveryLifeHasItsRecording(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "bag")
+	s := testSettings(t, given("record", param.String(dir)))
+	d := newDesk(t, func() (Settings, error) { return s, nil })
+	d.run(false)
+	for range 2 {
+		for _, step := range []lifecycle.Transition{lifecycle.Configure, lifecycle.CleanUp} {
+			if !d.set(step) {
+				t.Fatalf("%s: %v", step, d.logs.FilterMessage("transition refused or failed").All())
+			}
+		}
+	}
+	for _, path := range []string{dir, dir + "_2"} {
+		if _, err := bag.Open(path); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -569,3 +569,107 @@ func TestHomeThatIsRefusedKeepsTheInstruction(t *testing.T) {
 		t.Errorf("%+v; the instruction is %q", reply, r.node.observer.current())
 	}
 }
+
+// Every way to hand over drives the arms within their limits, and asks for chunks as
+// often as it says.
+func TestEveryHandOverDrivesTheArms(t *testing.T) {
+	chunks := map[string]uint64{}
+	for _, rule := range []string{"replace", "blend", "ensemble", "infill", "sync", "open_loop"} {
+		r := newRig(t, given("motion.hand_over", param.String(rule)), given("motion.open_loop_rows", param.Int(6)))
+		r.enable()
+		r.run(6 * time.Second)
+		s := r.node.executor.Status()
+		t.Logf("%s: %d chunks, %s", rule, s.Counters.Chunks, s.Mode)
+		if v := fastest(r.commands(0)); s.Counters.Chunks < 2 || v == 0 || v > 1.001 {
+			t.Errorf("%s: %d chunks, %v rad/s, %s", rule, s.Counters.Chunks, v, s.Code)
+		}
+		chunks[rule] = s.Counters.Chunks
+	}
+	if chunks["sync"] >= chunks["open_loop"] || chunks["open_loop"] >= chunks["replace"] {
+		t.Errorf("chunks by rule: %v; sync waits longest, then open_loop", chunks)
+	}
+}
+
+func TestCommandsAt200Hz(t *testing.T) {
+	r := newRig(t, given("command_rate", param.Double(200)))
+	r.enable()
+	r.run(time.Second)
+	if n := len(r.commands(0)); n < 196 || n > 200 {
+		t.Errorf("%d commands in a second", n)
+	}
+	if v := fastest(r.commands(0)); v == 0 || v > 1.001 {
+		t.Errorf("the arm goes %v rad/s", v)
+	}
+}
+
+// The drivers of AgileX tell six velocities for seven joints.
+func TestJointStatesWithFewerVelocitiesThanNamesAreTaken(t *testing.T) {
+	r := newRig(t)
+	r.joints = func(_ int, m *msgs.JointState) bool {
+		m.Velocity = make([]float64, armJoints-1)
+		return true
+	}
+	r.enable()
+	r.run(500 * time.Millisecond)
+	if s := r.node.executor.Status(); s.Mode != control.Moving {
+		t.Errorf("the arms are %s, %s", s.Mode, s.Code)
+	}
+}
+
+// A driver closes its gripper when it is enabled: the first command leaves it where it
+// is then, and does not throw it open.
+func TestGripperThatItsDriverClosedStaysAsItIs(t *testing.T) {
+	r := newRig(t)
+	for a := range r.pose {
+		r.pose[a][6] = 0.06
+	}
+	r.run(200 * time.Millisecond)
+	for a := range r.pose {
+		r.pose[a][6] = 0.0
+	}
+	r.enable()
+	r.run(20 * time.Millisecond)
+	for a := range arms {
+		if got := r.commands(a)[0].Position[6]; got != 0 {
+			t.Errorf("%s: the first command opens the gripper to %v", arms[a], got)
+		}
+	}
+}
+
+// With ros2_control the states of both arms come in one message, under its names.
+func TestJointStatesOfRos2Control(t *testing.T) {
+	names := func(side string) (all []string) {
+		for _, n := range []string{"joint1", "joint2", "joint3", "joint4", "joint5", "joint6"} {
+			all = append(all, side+"_"+n)
+		}
+		return all
+	}
+	r := newRig(t, given("command.output", param.String("joint_trajectory")),
+		given("arms.left.trajectory_joints", param.Strings(names("left")...)), given("arms.right.trajectory_joints", param.Strings(names("right")...)))
+	r.joints = func(arm int, m *msgs.JointState) bool {
+		m.Name, m.Position = append(names("right"), names("left")...), append(slices.Clone(r.pose[1][:6]), r.pose[0][:6]...)
+		m.Name, m.Position = append(m.Name, "lift"), append(m.Position, 0.3)
+		return true
+	}
+	r.enable()
+	for a := range arms {
+		state, ok := r.node.observer.joints[a].at(r.now)
+		if !ok || !slices.Equal(state.positions[:6], r.pose[a][:6]) {
+			t.Errorf("%s: understood as %v, is %v", arms[a], state.positions, r.pose[a])
+		}
+	}
+	r.run(200 * time.Millisecond)
+	if n := len(published[msgs.JointTrajectory](r, "/ddvla/left/joint_trajectory")); n == 0 {
+		t.Error("nothing was sent")
+	}
+	all := r.joints
+	r.joints = func(arm int, m *msgs.JointState) bool {
+		all(arm, m)
+		m.Name[7] = "left_joint9"
+		return true
+	}
+	r.run(100 * time.Millisecond)
+	if told := r.logged(`no joint "left_joint2"`); len(told) == 0 {
+		t.Error("a joint that is missing was not missed")
+	}
+}

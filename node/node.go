@@ -72,12 +72,13 @@ type Node struct {
 	waited  limiter
 	stands  bool // the clock does
 
-	gaps    intervals      // between commands
-	infill  infill         // of the policy goroutine
-	think   snapshot       // of the policy goroutine
-	thought thought        // of the policy goroutine
-	chunk   executed       // of the policy goroutine
-	act     commandMessage // of the executor goroutine
+	misheard limiter        // of the instruction's goroutine: refusals
+	gaps     intervals      // between commands
+	infill   infill         // of the policy goroutine
+	think    snapshot       // of the policy goroutine
+	thought  thought        // of the policy goroutine
+	chunk    executed       // of the policy goroutine
+	act      commandMessage // of the executor goroutine
 
 	trajectories trajectoryMessage // likewise
 	step         stepState         // of Step
@@ -312,7 +313,9 @@ func (n *Node) subscribeInputs() error {
 	n.instructed, err = n.subscribe("~/instruction", text.ROSType(), ros.DefaultQoS(), func(raw []byte, _ time.Time) {
 		n.recorder.message(n.topics.instruction, raw)
 		if err := msgs.Unmarshal(raw, &text); err != nil {
-			n.log.Error("instruction refused", zap.Error(err))
+			if n.misheard.due(n.ros.Now()) {
+				n.log.Error("instruction refused", zap.Error(err))
+			}
 			return
 		}
 		n.setInstruction(text.Data)
@@ -374,7 +377,9 @@ func (n *Node) setInstruction(text string) {
 	if err := n.policy.CheckInstruction(text); err != nil {
 		n.observer.setInstruction("")
 		n.flush()
-		n.log.Error("instruction refused; the arms halt until a good one comes", zap.Error(err))
+		if n.misheard.due(n.ros.Now()) {
+			n.log.Error("instruction refused; the arms halt until a good one comes", zap.Error(err))
+		}
 		return
 	}
 	// Said again, as publishers at a rate do, it changes nothing.

@@ -92,6 +92,9 @@ func (o *observer) listen(rn ros.Node, s Settings, m *bundle.Manifest) error {
 			return fmt.Errorf("arms.%s.state_topic: %w", arms[a], err)
 		}
 		o.joints[a] = &joints{arm: arms[a], topic: topic, gripper: s.Gripper}
+		if s.Trajectories {
+			o.joints[a].names = s.TrajectoryJoints[a]
+		}
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ func Parameters(cameras []string) []param.Descriptor {
 		{Name: "seed", Default: param.Int(1), ReadOnly: true,
 			Meaning: "Start of the decoding noise; the same seed and observations give the same chunks."},
 		{Name: "record", Default: param.String(""), ReadOnly: true,
-			Meaning: "Directory of a new bag for everything heard and said; empty records nothing."},
+			Meaning: "Directory of a new bag for everything heard and said; a node that is configured again adds _2, _3; empty records nothing."},
 
 		{Name: "decode.preset", Default: param.String(""), OneOf: presetNames(),
 			Meaning: "How tokens are decoded; empty is the bundle's default. autoregressive is for bundles with causal attention: from left to right, at one token_temperature (0), no other decode.* given."},

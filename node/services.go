@@ -63,10 +63,13 @@ func (n *Node) serve() error {
 		n.closers = append(n.closers, server)
 	}
 	var stop msgs.Bool
+	var unread limiter
 	_, err := n.subscribe("~/estop", stop.ROSType(), ros.DefaultQoS(), func(raw []byte, _ time.Time) {
 		// Whoever sent something unreadable did not mean that all is well.
 		if err := msgs.Unmarshal(raw, &stop); err != nil {
-			n.log.Error("message on ~/estop cannot be read; taken for a stop", zap.Error(err))
+			if unread.due(n.ros.Now()) {
+				n.log.Error("message on ~/estop cannot be read; taken for a stop", zap.Error(err))
+			}
 		} else if !stop.Data {
 			return
 		}

@@ -90,7 +90,11 @@ func (n *Node) thinkOnce(ctx context.Context) error {
 		n.stats.failed++
 		n.mu.Unlock()
 		n.idle("chunk cannot be driven", "chunk cannot be driven: "+err.Error())
-		n.executor.Replace(trajectory, n.ros.Now()) // which stops for it
+		if errors.Is(err, control.ErrImplausible) {
+			n.executor.Refuse(n.ros.Now())
+		} else {
+			n.executor.Replace(trajectory, n.ros.Now()) // which stops for NaN
+		}
 		return nil
 	}
 	if n.executor.Replace(trajectory, n.ros.Now()) == control.OK {
