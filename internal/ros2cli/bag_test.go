@@ -12,6 +12,7 @@ import (
 
 	"github.com/ddvla/ddvla/bag"
 	"github.com/ddvla/ddvla/msgs"
+	"github.com/ddvla/ddvla/node"
 )
 
 // recorded are topics of a run with compressed pictures, and their types.
@@ -29,10 +30,19 @@ func recorded() map[string]string {
 	}
 }
 
+// compressedTopics are where the cameras send compressed pictures.
+func compressedTopics() map[string]string {
+	topics := make(map[string]string)
+	for camera, topic := range node.CameraTopics() {
+		topics[camera] = topic + "/compressed"
+	}
+	return topics
+}
+
 // compressed makes the node listen to compressed pictures.
 func compressed(args ...string) []string {
-	for camera, topic := range map[string]string{"head": "camera_f", "wrist_left": "camera_l", "wrist_right": "camera_r"} {
-		args = append(args, "-p", "cameras."+camera+".topic:=/"+topic+"/color/image_raw/compressed")
+	for camera, topic := range compressedTopics() {
+		args = append(args, "-p", "cameras."+camera+".topic:="+topic)
 	}
 	return args
 }

@@ -75,17 +75,26 @@ func packaged(r *rig, t *testing.T) {
 		n.says("process has finished cleanly")
 	})
 	robot.quit()
-	recording := filepath.Join(t.TempDir(), "recording")
+	// Compressed pictures, since middlewares as they come lose raw ones.
+	recording, cameras := filepath.Join(t.TempDir(), "recording"), filepath.Join(t.TempDir(), "cameras.yaml")
+	text := "/**:\n  ros__parameters:\n"
+	for camera, topic := range compressedTopics() {
+		text += "    cameras." + camera + ".topic: " + topic + "\n"
+	}
+	if err := os.WriteFile(cameras, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	t.Run("launch simulation", func(t *testing.T) {
-		n := r.start(t, with("ros2", "launch", "discrete_diffusion_vla", "simulation.launch.py", "policy:="+r.bundle, "draw:=1", "each:=1s",
-			"record:="+recording)...)
+		n := r.start(t, with("ros2", "launch", "discrete_diffusion_vla", "simulation.launch.py", "policy:="+r.bundle, "draw:=1", "each:=2s",
+			"record:="+recording, "compressed:=true", "params_file:="+cameras)...)
 		n.says("The arms are enabled", "cm at the start,") // it has a robot of its own, and ends with it
 		if status := n.wait(); status != 0 || strings.Count(n.output(), "process has finished cleanly") != 2 {
 			t.Errorf("status %d:\n%s", status, n.output())
 		}
 	})
 	t.Run("launch replay", func(t *testing.T) {
-		n := r.start(t, with("ros2", "launch", "discrete_diffusion_vla", "replay.launch.py", "policy:="+r.bundle, "bag:="+recording, "player:=ros2")...)
+		n := r.start(t, with("ros2", "launch", "discrete_diffusion_vla", "replay.launch.py", "policy:="+r.bundle, "bag:="+recording, "player:=ros2",
+			"params_file:="+cameras)...)
 		n.says("thinking") // about recorded pictures, and with the recorded instruction
 		if status := n.wait(); status != 0 || strings.Count(n.output(), "process has finished cleanly") != 2 {
 			t.Errorf("status %d:\n%s", status, n.output())
