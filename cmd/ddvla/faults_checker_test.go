@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 )
 
@@ -111,10 +112,11 @@ type verdict struct {
 	silent                     int // commands without a reason to move
 	restamped                  int
 	aheadOfClock               int // commands that only a picture from before a jump explains
+	halfway                    int // outages that met moving arms
 	worst                      [figures]float64
 	worstJoint                 [figures]string
 	unmatched                  int
-	outages                    int // in which the arms came to rest at the last command
+	outages                    int
 	outageError, outageLongest float64
 }
 
@@ -124,8 +126,8 @@ func (v *verdict) String() string {
 	for i, name := range figureNames {
 		s += fmt.Sprintf(" %s %.1f%% (%s)", name, 100*v.worst[i], v.worstJoint[i])
 	}
-	return s + fmt.Sprintf(" of the limit at most; %d stamps corrected, %d chunks from pictures ahead of the clock; in %d outages of up to %.1f s the arms kept the last command within %.1e",
-		v.restamped, v.aheadOfClock, v.outages, v.outageLongest, v.outageError)
+	return s + fmt.Sprintf(" of the limit at most; %d stamps corrected, %d chunks from pictures ahead of the clock; %d outages of up to %.1f s, %d of them of moving arms, which kept the last command within %.1e",
+		v.restamped, v.aheadOfClock, v.outages, v.outageLongest, v.halfway, v.outageError)
 }
 
 // checker holds a history against the promises.
@@ -134,6 +136,7 @@ type checker struct {
 	verdict
 	limits []jointLimit
 	beats  map[int64]int
+	epochs []time.Time // when they began
 
 	now     *life
 	samples []sample
@@ -163,6 +166,9 @@ func (h *history) judge() *verdict {
 	c := &checker{history: h, limits: faultLimits(), beats: make(map[int64]int)}
 	for i, b := range h.clock {
 		c.beats[b.value.UnixNano()] = i
+		if b.epoch == len(c.epochs) {
+			c.epochs = append(c.epochs, b.published)
+		}
 	}
 	from := [2]int{}
 	for i := range h.lives {
@@ -181,7 +187,11 @@ func (h *history) judge() *verdict {
 		for _, p := range c.pair(mine) {
 			c.command(&p)
 		}
-		c.outagesOf(mine)
+		var after time.Time
+		if from[0] < len(h.sent[0]) {
+			after = h.sent[0][from[0]].received
+		}
+		c.outagesOf(mine, after)
 	}
 	if most := 2 + c.commands/1000; c.restamped > most {
 		c.fault(nil, "the commands' stamps fit", "%d of %d do only if corrected", c.restamped, c.commands)
@@ -189,9 +199,15 @@ func (h *history) judge() *verdict {
 	return &c.verdict
 }
 
-// fault notes a broken promise.
+// fault notes a broken promise, each at most twice.
 func (c *checker) fault(p *posture, promise, format string, args ...any) {
-	if len(c.faults) >= 10 {
+	same := 0
+	for _, f := range c.faults {
+		if strings.Contains(f, promise) {
+			same++
+		}
+	}
+	if same == 2 {
 		return
 	}
 	at := ""
@@ -315,8 +331,8 @@ func (c *checker) place(p *posture) (dt float64) {
 			c.samples = way
 			break
 		}
-		for _, f := range c.bounds(ways[0]) {
-			c.fault(p, f, "%.4f s after the last", d)
+		for _, b := range c.bounds(ways[0]) {
+			c.fault(p, b.promise, "%s needs %.2f of it, %.4f s after the last command", b.joint, b.share, d)
 		}
 		c.samples = ways[0]
 	}
@@ -435,18 +451,24 @@ func difference(s []sample, j, n int) float64 {
 // slack is what stamps in nanoseconds and rounding may add to each share of a limit: a microsecond of 20 ms.
 var slack = [figures]float64{1e-7, 1e-4, 5e-3, 2e-2}
 
+// excess is a limit that is broken, and how much of it was needed.
+type excess struct {
+	promise, joint string
+	share          float64
+}
+
 // bounds returns the limits that the newest sample breaks.
-func (c *checker) bounds(s []sample) (broken []string) {
+func (c *checker) bounds(s []sample) (broken []excess) {
 	now, was := s[len(s)-1].p, s[len(s)-2].p
 	outside := func(l *jointLimit, p float64) float64 { return max(0, l.lower-p, p-l.upper) }
 	for j := range c.limits {
 		l := &c.limits[j]
 		if out := outside(l, now[j]); out > 1e-9 && out > outside(l, was[j])+1e-9 {
-			broken = append(broken, fmt.Sprintf("no command outside the limits: %s goes to %v", l.name, now[j]))
+			broken = append(broken, excess{"no command outside the limits", l.name, now[j] / max(-l.lower, l.upper)})
 		}
 		for f := range figures {
 			if share := c.share(s, f, j); share > 1+slack[f] {
-				broken = append(broken, fmt.Sprintf("no %s beyond its limit: %s needs %.2f of it", figureNames[f], l.name, share))
+				broken = append(broken, excess{fmt.Sprintf("no %s beyond its limit", figureNames[f]), l.name, share})
 			}
 		}
 	}
@@ -504,7 +526,7 @@ func (c *checker) licence(p *posture) string {
 			return ""
 		}
 		// Begun after the clock went back by a little, from pictures that were not ahead of it by much.
-		if age := p.stamp.Sub(k.stamp).Seconds(); age > -farAhead && age <= longest && c.epoch(k.stamp) == epoch-1 {
+		if age := p.stamp.Sub(k.stamp).Seconds(); age > -farAhead && age <= longest && c.simulated && k.received.After(c.epochs[epoch]) {
 			ahead = true
 		}
 	}
@@ -608,31 +630,35 @@ func (c *checker) turned(j int) bool {
 	return up && down
 }
 
-// outagesOf checks that the arms kept the last command while the process was stopped or dead.
-func (c *checker) outagesOf(sent [2][]setpoint) {
+// outagesOf checks that the arms kept the last command while the process was stopped, or dead and the next one had
+// sent nothing yet.
+func (c *checker) outagesOf(sent [2][]setpoint, next time.Time) {
 	outages := slices.Clone(c.now.stops)
-	if end := c.now.to; !end.IsZero() {
-		i := slices.IndexFunc(c.lives, func(l life) bool { return l.from.After(end) })
-		if i >= 0 {
-			outages = append(outages, span{end, c.lives[i].from})
-		}
+	if !c.now.to.IsZero() && !next.IsZero() {
+		outages = append(outages, span{c.now.to, next})
 	}
 	for _, o := range outages {
-		if o.to.Sub(o.from) < time.Second {
-			continue
-		}
-		i := sort.Search(len(c.felt), func(i int) bool { return c.felt[i].published.After(o.to) }) - 1
+		i := sort.Search(len(c.felt), func(i int) bool { return !c.felt[i].published.Before(o.to) }) - 1
+		moving, settled := false, o.to.Sub(o.from) >= time.Second
 		for a, all := range sent {
-			k := sort.Search(len(all), func(k int) bool { return all[k].received.After(o.to) }) - 1
-			if i < 0 || k < 0 {
+			k := sort.Search(len(all), func(k int) bool { return !all[k].received.Before(o.to) }) - 1
+			if i < 0 || k < 1 {
 				continue
 			}
 			for j, p := range all[k].p {
-				d := math.Abs(c.felt[i].p[7*a+j] - p)
-				if c.outageError = max(c.outageError, d); d > 1e-3 {
-					c.fault(nil, "the drivers hold the last command", "%s is %v off after %v", c.limits[7*a+j].name, d, o.to.Sub(o.from))
+				l := &c.limits[7*a+j]
+				moving = moving || math.Abs(p-all[k-1].p[j]) > 0.05*l.velocity*faultPeriod
+				off := math.Abs(c.felt[i].p[7*a+j] - p)
+				if !settled {
+					continue
+				}
+				if c.outageError = max(c.outageError, off); off > 1e-3 {
+					c.fault(nil, "the drivers hold the last command", "%s is %v off after %v", l.name, off, o.to.Sub(o.from))
 				}
 			}
+		}
+		if moving {
+			c.halfway++
 		}
 		c.outages++
 		c.outageLongest = max(c.outageLongest, o.to.Sub(o.from).Seconds())
