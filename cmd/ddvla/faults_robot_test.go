@@ -459,20 +459,26 @@ func (r *faultRobot) sayOther() {
 	}
 }
 
-// held waits until the arms are commanded to rest: some equal commands, which came after now.
+// held waits until the arms are commanded to rest: some equal commands that came after now, or none for a second.
 func (r *faultRobot) held() {
 	r.Helper()
-	from := [2]int{-1}
+	from, last, steps := 0, -1, 0
 	r.wait("the arms are commanded to rest", func() bool {
 		sent := &r.past.sent
-		if from[0] < 0 {
-			from = [2]int{len(sent[0]), len(sent[1])}
+		n := min(len(sent[0]), len(sent[1]))
+		switch {
+		case last < 0:
+			from = n
+			fallthrough
+		case n != last:
+			last, steps = n, r.steps
+		case r.steps >= steps+200:
+			return true
+		}
+		if n < from+5 {
+			return false
 		}
 		for a := range sent {
-			n := len(sent[a])
-			if n < from[a]+5 {
-				return false
-			}
 			for k := n - 4; k < n; k++ {
 				if !slices.Equal(sent[a][k].p, sent[a][n-1].p) {
 					return false

@@ -16,8 +16,8 @@ var (
 )
 
 // TestFaultsOnRealProcesses stops node processes with SIGSTOP for 2 s, kills them with SIGKILL and starts them
-// again, and makes their clock jump, while a robot with dynamics of its own follows and records every command.
-// What was recorded is then held against the promises.
+// again, makes their clock jump and stand, and lets cameras, joint states and inferences fall silent, while a robot
+// with dynamics of its own follows and records every command. What was recorded is then held against the promises.
 func TestFaultsOnRealProcesses(t *testing.T) {
 	times, seed := *faultTimes, *faultSeed
 	if times == 0 {
@@ -54,14 +54,14 @@ type faultScenario struct {
 	times  int
 }
 
-// node starts one. In half of the cases its policy is a bad one, that throws dice.
+// node starts one.
 func (s *faultScenario) node(args ...string) *process {
 	s.Helper()
 	args = append(args, "-p", "policy:="+s.bundle, "-p", "decode.rounds:=1", "-p", "runtime.threads:=1", "-p", "instruction:=reach the red cube")
 	return s.begin(args...)
 }
 
-// dice sets whether the policy throws dice.
+// dice sets whether the policy throws dice, which asks more of the limits than a good one.
 func (s *faultScenario) dice(yes bool) {
 	s.Helper()
 	value := msgs.ParameterValue{Type: msgs.ParameterDoubleArray}
@@ -90,8 +90,8 @@ func (s *faultScenario) stopped() {
 	}
 	s.driven()
 	v := s.judged()
-	if v.pauses < s.times || v.outages < s.times {
-		s.Errorf("only %d pauses and %d outages were seen of %d", v.pauses, v.outages, s.times)
+	if v.pauses < s.times || v.outages != s.times || v.halfway < s.times/4 {
+		s.Errorf("only %d pauses and %d outages, %d of moving arms, were seen of %d", v.pauses, v.outages, v.halfway, s.times)
 	}
 }
 
@@ -111,8 +111,8 @@ func (s *faultScenario) killed() {
 		}
 	}
 	v := s.judged()
-	if v.starts < s.times {
-		s.Errorf("only %d starts were seen of %d", v.starts, s.times)
+	if v.starts < s.times || v.outages != s.times-1 || v.halfway < s.times/4 {
+		s.Errorf("only %d starts and %d outages, %d of moving arms, were seen of %d", v.starts, v.outages, v.halfway, s.times)
 	}
 }
 
@@ -147,7 +147,7 @@ func (s *faultScenario) jumps() {
 	}
 	s.driven()
 	v := s.judged()
-	if v.back < s.times || v.pauses < s.times/2 {
+	if v.back < s.times/2 || v.pauses < s.times/2 {
 		s.Errorf("the clock was seen to go back %d times and ahead %d times, of %d", v.back, v.pauses, s.times)
 	}
 }
@@ -159,7 +159,7 @@ func (s *faultScenario) silence() {
 		s.dice(s.chance(0.5))
 		s.driven()
 		s.pass(s.random.IntN(60))
-		switch i % 2 {
+		switch i % 3 {
 		case 0:
 			which := s.random.IntN(4)
 			s.set(func() {
@@ -170,6 +170,9 @@ func (s *faultScenario) silence() {
 		case 1:
 			which := s.random.IntN(3)
 			s.set(func() { s.numb = [2]bool{which != 0, which != 1} })
+		case 2:
+			s.hung(p)
+			continue
 		}
 		s.held()
 		s.pass(20)
