@@ -115,7 +115,6 @@ type verdict struct {
 	halfway                    int // outages that met moving arms
 	worst                      [figures]float64
 	worstJoint                 [figures]string
-	unmatched                  int
 	outages                    int
 	outageError, outageLongest float64
 }
