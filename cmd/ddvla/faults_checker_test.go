@@ -145,6 +145,7 @@ type checker struct {
 
 	unlicensed float64
 	before     []float64 // accelerations when there was no reason to move any more
+	fastest    []float64 // what speeds could still become then
 	forgiven   []bool
 	resting    bool
 }
@@ -571,9 +572,10 @@ func (c *checker) stops(p *posture, dt float64) {
 	}
 	c.silent++
 	if c.unlicensed == 0 {
-		c.before = make([]float64, len(c.limits))
-		for j := range c.before {
-			c.before[j] = difference(c.samples[:n-1], j, 2)
+		c.before, c.fastest = make([]float64, len(c.limits)), make([]float64, len(c.limits))
+		for j, l := range c.limits {
+			a := difference(c.samples[:n-1], j, 2)
+			c.before[j], c.fastest[j] = a, math.Abs(difference(c.samples[:n-1], j, 1))+a*a/(2*l.jerk)
 		}
 	}
 	c.unlicensed += dt
@@ -587,6 +589,8 @@ func (c *checker) stops(p *posture, dt float64) {
 			c.fault(p, "the hold pose stays", "%s moves at %v, %.2f s after %s", l.name, v, c.unlicensed, why)
 		case c.unlicensed > 2*(l.velocity/l.accel+l.accel/l.jerk)+0.1+3*faultPeriod:
 			c.fault(p, "silence ends at rest", "%s moves at %v, %.2f s after %s", l.name, v, c.unlicensed, why)
+		case c.unlicensed > l.velocity/l.accel && math.Abs(v) > 0.9*c.fastest[j]+0.01*l.velocity:
+			c.fault(p, "silence decelerates", "%s still moves at %v, %.2f s after %s", l.name, v, c.unlicensed, why)
 		case math.Abs(v) > 0.01*l.velocity && !c.turned(j) && c.unlicensed > 2*faultPeriod:
 			along := math.Copysign(1, v)
 			most := max(0, along*c.before[j]) + 1.5*l.jerk*faultPeriod + 0.05*l.accel

@@ -162,6 +162,7 @@ func TestTheFaultCheckerNoticesEveryPlantedFault(t *testing.T) {
 		{"gone on after a pause where it would be", "no step beyond its limit", false, func(h *history) { drop(h, 1.9, 2.3) }},
 		{"gone on after a pause as fast", "no acceleration beyond its limit", false, func(h *history) { delay(h, 1.99, 500*time.Millisecond) }},
 		{"blind and faster", "silence decelerates", false, func(h *history) { blind(h, 0.9) }},
+		{"blind and as fast", "still moves at", false, func(h *history) { blind(h, 1.4) }},
 		{"blind and not stopped", "silence ends at rest", false, func(h *history) { blind(h, 1.4) }},
 		{"blind and moved again", "the hold pose stays", false, func(h *history) { blind(h, 3) }},
 		{"a hold that drifts", "the hold pose stays", false, func(h *history) {
