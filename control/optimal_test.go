@@ -76,10 +76,14 @@ func fastestAlong(path func(s float64) []float64, velocity, acceleration float64
 func TestPathsAreDrivenInLittleMoreThanTheLeastTime(t *testing.T) {
 	smooth := func(s float64) float64 { return s * s * (3 - 2*s) }
 	for name, shape := range map[string]func(s float64) (left1, left4, right2 float64){
-		"a line":   func(s float64) (a, b, c float64) { return 1.2 * s, -0.4 * s, 0.6 * s },
-		"an arc":   func(s float64) (a, b, c float64) { return 0.8 * math.Sin(2*s), 0.8 * (1 - math.Cos(2*s)), 0.3 * s },
-		"an S":     func(s float64) (a, b, c float64) { return 1.0 * s, 0.25 * math.Sin(2*math.Pi*s), -0.25 * math.Sin(2*math.Pi*s) },
-		"a return": func(s float64) (a, b, c float64) { return 0.6 * math.Sin(math.Pi*s), 0.3 * s, 0.6 * math.Sin(math.Pi*s) },
+		"a line": func(s float64) (a, b, c float64) { return 1.2 * s, -0.4 * s, 0.6 * s },
+		"an arc": func(s float64) (a, b, c float64) { return 0.8 * math.Sin(2*s), 0.8 * (1 - math.Cos(2*s)), 0.3 * s },
+		"an S": func(s float64) (a, b, c float64) {
+			return 1.0 * s, 0.25 * math.Sin(2*math.Pi*s), -0.25 * math.Sin(2*math.Pi*s)
+		},
+		"a return": func(s float64) (a, b, c float64) {
+			return 0.6 * math.Sin(math.Pi*s), 0.3 * s, 0.6 * math.Sin(math.Pi*s)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, nil)
