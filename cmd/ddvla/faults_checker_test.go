@@ -125,7 +125,7 @@ func (v *verdict) String() string {
 	for i, name := range figureNames {
 		s += fmt.Sprintf(" %s %.1f%% (%s)", name, 100*v.worst[i], v.worstJoint[i])
 	}
-	return s + fmt.Sprintf(" of the limit at most; %d stamps corrected, %d chunks from pictures ahead of the clock; %d outages of up to %.1f s, %d of them of moving arms, which kept the last command within %.1e",
+	return s + fmt.Sprintf(" of the limit at most; %d stamps corrected, %d commands for chunks from pictures ahead of the clock; %d outages of up to %.1f s, %d of them of moving arms, which kept the last command within %.1e",
 		v.restamped, v.aheadOfClock, v.outages, v.outageLongest, v.halfway, v.outageError)
 }
 
@@ -194,7 +194,7 @@ func (h *history) judge() *verdict {
 		}
 		c.outagesOf(mine, after)
 	}
-	if most := 2 + c.commands/1000; c.restamped > most {
+	if most := 4 + c.commands/1000; c.restamped > most {
 		c.fault(nil, "the commands' stamps fit", "%d of %d do only if corrected", c.restamped, c.commands)
 	}
 	return &c.verdict
