@@ -201,13 +201,21 @@ func TestTheFaultCheckerNoticesEveryPlantedFault(t *testing.T) {
 			}
 		})
 	}
-	h := blameless(true)
+	h := blameless(false)
+	for a := range h.sent {
+		s := &h.sent[a][100]
+		s.stamp = s.stamp.Add(-8 * time.Millisecond) // and then the program lost the processor
+	}
+	if v := h.judge(); len(v.faults) > 0 || v.restamped == 0 {
+		t.Errorf("one early stamp is no fault, but with %d corrections\n%s", v.restamped, strings.Join(v.faults, "\n"))
+	}
+	h = blameless(true)
 	if goBack(h, 150, -time.Hour, true); len(h.judge().faults) > 0 {
 		t.Errorf("with new chunks a clock that went back is no fault, but\n%s", strings.Join(h.judge().faults, "\n"))
 	}
 }
 
-// goBack makes the clock jump at its k-th value; new keeps chunks coming.
+// goBack makes the clock jump at its k-th value, after which chunks come if renewed.
 func goBack(h *history, k int, by time.Duration, renewed bool) {
 	from := h.clock[k].value
 	after := func(t time.Time) bool { return !t.Before(from) }
