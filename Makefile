@@ -8,12 +8,13 @@ RATE       ?= 20
 DEMO_FLAGS ?=
 GO_TEST    ?= go test
 DURATION   ?= 10m
+TIMES      ?= 20
 SOURCES    := $(shell git ls-files --cached --others --exclude-standard '*.go' '*.c' '*.cc' '*.h' '*.urdf' go.mod go.sum 2>/dev/null)
 # package.xml's, and the commit behind it where there is one.
 VERSION    := $(shell sed -n 's:.*<version>\(.*\)</version>.*:\1:p' package.xml)$(shell git describe --match '' --always --dirty 2>/dev/null | sed 's:^:+:;s:-:.:')
 export DDVLA_ORT_LIBRARY ?= $(CURDIR)/.deps/onnxruntime/libonnxruntime.so.1
 
-.PHONY: help setup setup-test build bundle demo test test-ros colcon race vet lint fuzz proof soak scale bench tables clean
+.PHONY: help setup setup-test build bundle demo test test-ros colcon race vet lint fuzz proof faults soak scale bench tables clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -68,6 +69,9 @@ fuzz: ## fuzz every parser of outside bytes for 10 s each
 
 proof: ## hold 100,000 random scenarios of the arms against the promises of docs/safety.md
 	go test ./control -run NoScenario -v -timeout 30m -args -proof.scenarios 100000
+
+faults: setup ## SIGSTOP, SIGKILL, clock jumps and silences done to real node processes (TIMES=200)
+	go test ./cmd/ddvla -run '^TestFaultsOnRealProcesses$$' -v -count 1 -timeout 0 -args -faults.times $(TIMES)
 
 soak: setup ## put a robot's load on the node (DURATION=10m) and account for every message
 	go test ./cmd/ddvla -run '^TestSoak$$' -v -count 1 -timeout 0 -args -soak.duration $(DURATION)

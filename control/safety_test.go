@@ -43,8 +43,8 @@ func parsed(t *testing.T, name string) []*ast.File {
 
 func TestEveryPromiseHasItsTests(t *testing.T) {
 	tests := map[string]bool{}
-	for _, name := range []string{"control", "node"} {
-		for _, f := range parsed(t, name) {
+	for name, dir := range map[string]string{"control": "control", "node": "node", "ddvla": "cmd/ddvla"} {
+		for _, f := range parsed(t, dir) {
 			for _, d := range f.Decls {
 				if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && strings.HasPrefix(fn.Name.Name, "Test") {
 					tests[name+"."+fn.Name.Name] = true
