@@ -23,10 +23,11 @@ import (
 // writes a bag with the chunks, their traces, the commands and diagnostics that
 // came of it.
 func runReplay(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	flags := newFlags("replay", "BAG [--out DIR] [--every N] [--realtime] --ros-args -p policy:=BUNDLE [-p NAME:=VALUE] [-r FROM:=TO]")
+	flags := newFlags("replay", "BAG [--out DIR] [--every N] [--realtime] [--report FILE.html] [--json FILE] [--fail-on METRIC>NUMBER]... --ros-args -p policy:=BUNDLE [-p NAME:=VALUE] [-r FROM:=TO]")
 	out := flags.String("out", "", "bag `directory` to write (default the input's name with _replay)")
 	every := flags.Int("every", 1, "make a chunk from every `n`-th complete set of pictures")
 	realtime := flags.Bool("realtime", false, "at the recording's speed instead of as fast as possible")
+	judged := judgedFlags(flags)
 	rosArgs, rest, err := param.ParseArgs(args, os.ReadFile)
 	if err != nil {
 		return usageError{err}
@@ -55,23 +56,26 @@ func runReplay(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	if err != nil {
 		return err
 	}
-	r := replay{reader: reader, out: *out, every: *every, realtime: *realtime, stderr: stderr}
+	r := replay{path: path, reader: reader, out: *out, every: *every, realtime: *realtime, judged: judged, stderr: stderr}
 	report, err := r.run(ctx, rosArgs)
 	if report != nil {
 		if err := report.Write(stdout); err != nil {
 			return err
 		}
 		fmt.Fprintf(stdout, "replay     %s: %d messages\n", *out, r.written)
+		err = errors.Join(err, judged.finish(report, stdout))
 	}
 	return err
 }
 
 // replay feeds one bag through a node.
 type replay struct {
+	path     string
 	reader   *bag.Reader
 	out      string
 	every    int
 	realtime bool
+	judged   *judged
 	stderr   io.Writer
 
 	written int   // messages in out
@@ -100,11 +104,15 @@ func (r *replay) run(ctx context.Context, args *param.Args) (report *node.Report
 	if err := r.check(c); err != nil {
 		return nil, err
 	}
+	if err := r.judged.begin(ctx, r, c); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.judged.close()) }()
 	level := "warn"
 	if given := args.LogLevel("ddvla"); given != "" {
 		level = given
 	}
-	log := consoleLogger(r.stderr, level)
+	log := r.judged.hear(consoleLogger(r.stderr, level))
 	c.options.Logger = log
 
 	writer, err := bag.Create(r.out, bag.Options{})
@@ -122,6 +130,7 @@ func (r *replay) run(ctx context.Context, args *param.Args) (report *node.Report
 		if now.IsZero() {
 			return nil // published while loading
 		}
+		r.judged.published(topic, raw)
 		err := writer.AddTopic(bag.Topic{Name: topic, Type: typ})
 		if err == nil {
 			err = writer.Write(topic, now, raw)
@@ -137,6 +146,7 @@ func (r *replay) run(ctx context.Context, args *param.Args) (report *node.Report
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, rn.Close()) }()
+	r.judged.now = rn.Now
 	n, err := c.start(ctx, rn, log)
 	if err != nil {
 		return nil, err
@@ -183,6 +193,8 @@ func (r *replay) feed(ctx context.Context, rn *playback.Node, n *node.Node) (fed
 		if err := n.Step(ctx, m.Time, r.every, rn.SetTime); err != nil {
 			return fed, err
 		}
+		r.judged.stepped()
+		r.judged.recorded(m)
 		// What is published is the result, so that a full disk ends the replay.
 		if r.failed != nil {
 			return fed, r.failed
