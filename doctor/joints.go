@@ -271,6 +271,13 @@ func (c *Case) gripperUnit(r *Report, name string, a *arm, values []float64) (wr
 func (c *Case) signs(r *Report, side string, a int) {
 	l := c.Listener
 	own, other := paired(l.states[a], l.commands[a]), paired(l.states[a], l.commands[1-a])
+	if len(own) >= leastLooks && len(other) >= leastLooks {
+		if straight, crossed := distance(own), distance(other); straight > 0.15 && crossed < straight/4 {
+			r.add(Error, "arms-crossed", side, "exchange arms.left.command_topic and arms.right.command_topic, or the state topics",
+				"the %s arm is where the other arm's commands are (%.2f rad apart on average, its own %.2f)", side, crossed, straight)
+			return // signs of the other arm's joints say nothing
+		}
+	}
 	names := node.ArmJoints()
 	if len(own) >= 2*leastLooks {
 		for j := range armJoints {
@@ -294,12 +301,6 @@ func (c *Case) signs(r *Report, side string, a int) {
 				r.add(Error, "joint-sign", name, "compare the signs of state and command in the driver",
 					"%s moves against what it is commanded (correlation %.2f with %s): its sign differs", name, k, l.commands[a].topic)
 			}
-		}
-	}
-	if len(own) >= leastLooks && len(other) >= leastLooks {
-		if straight, crossed := distance(own), distance(other); straight > 0.15 && crossed < straight/4 {
-			r.add(Error, "arms-crossed", side, "exchange arms.left.command_topic and arms.right.command_topic, or the state topics",
-				"the %s arm is where the other arm's commands are (%.2f rad apart on average, its own %.2f)", side, crossed, straight)
 		}
 	}
 }

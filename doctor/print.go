@@ -78,7 +78,11 @@ func (r *Report) Print(out io.Writer) error {
 
 	b.WriteString("\n")
 	for _, f := range r.Findings {
-		fmt.Fprintf(&b, "%-7s  %s: %s.\n", strings.ToUpper(f.Severity.String()), f.Code, f.Sentence)
+		stop := "."
+		if strings.HasSuffix(f.Sentence, "?") {
+			stop = ""
+		}
+		fmt.Fprintf(&b, "%-7s  %s: %s%s\n", strings.ToUpper(f.Severity.String()), f.Code, f.Sentence, stop)
 		if f.Mend != "" {
 			fmt.Fprintf(&b, "         -> %s\n", f.Mend)
 		}

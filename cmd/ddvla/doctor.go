@@ -92,6 +92,7 @@ func runDoctor(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	if e.json {
 		encoder := json.NewEncoder(stdout)
 		encoder.SetIndent("", " ")
+		encoder.SetEscapeHTML(false) // pieces such as <s>
 		err = encoder.Encode(report)
 	} else if err = report.Print(stdout); err == nil && e.sheet != "" {
 		_, err = fmt.Fprintf(stdout, "contact sheet: %s\n", e.sheet)
