@@ -95,7 +95,6 @@ type arm struct {
 	peers     peers
 	timing    timing
 	names     []string // of the newest message, in its order
-	length    int      // its positions
 	refused   int
 	refusal   error
 	samples   thinned[sample]
@@ -120,38 +119,37 @@ func Listen(rn ros.Node, settings node.Settings, m *bundle.Manifest, topics Topi
 		}
 		l.cameras = append(l.cameras, e)
 	}
-	for _, e := range l.cameras {
-		if e.topic == "" {
-			continue
-		}
-		if e.heard, err = l.subscribe(rn, e.topic, e.rosType(), ros.SensorDataQoS(), func(raw []byte) { l.seen(e, raw) }); err != nil {
-			return l, err
-		}
-	}
 	for a := range sides {
 		for _, part := range []struct {
 			at    **arm
 			topic string
-			qos   ros.QoS
-		}{{&l.states[a], topics.States[a], ros.SensorDataQoS()}, {&l.commands[a], topics.Commands[a], ros.SensorDataQoS()}} {
-			heard := &arm{topic: part.topic}
-			*part.at = heard
-			if heard.reader, err = node.NewJointReader(settings, a); err != nil {
+		}{{&l.states[a], topics.States[a]}, {&l.commands[a], topics.Commands[a]}} {
+			*part.at = &arm{topic: part.topic}
+			if (*part.at).reader, err = node.NewJointReader(settings, a); err != nil {
 				return l, err
 			}
-			if part.topic == "" {
-				continue
-			}
-			if heard.heard, err = l.subscribe(rn, part.topic, (*msgs.JointState)(nil).ROSType(), part.qos, func(raw []byte) { l.felt(heard, raw) }); err != nil {
-				return l, err
-			}
+		}
+	}
+	// All is there before the first message comes.
+	for _, e := range l.cameras {
+		if e.heard, err = l.subscribe(rn, e.topic, e.rosType(), ros.SensorDataQoS(), func(raw []byte) { l.seen(e, raw) }); err != nil {
+			return l, err
+		}
+	}
+	for _, a := range []*arm{l.states[0], l.states[1], l.commands[0], l.commands[1]} {
+		if a.heard, err = l.subscribe(rn, a.topic, (*msgs.JointState)(nil).ROSType(), ros.SensorDataQoS(), func(raw []byte) { l.felt(a, raw) }); err != nil {
+			return l, err
 		}
 	}
 	_, err = l.subscribe(rn, topics.Instruction, (*msgs.String)(nil).ROSType(), ros.DefaultQoS(), l.told)
 	return l, err
 }
 
+// subscribe calls cb, one at a time, with what comes on a topic; "" is none.
 func (l *Listener) subscribe(rn ros.Node, topic, typ string, qos ros.QoS, cb func(raw []byte)) (ros.Subscription, error) {
+	if topic == "" {
+		return nil, nil
+	}
 	// A node's own choice, so that peers that QoS keeps from it are kept from here.
 	if chosen, ok := l.settings.QoS[topic+".subscription"]; ok {
 		qos = chosen
@@ -229,7 +227,7 @@ func (l *Listener) felt(a *arm, raw []byte) {
 		return
 	}
 	a.timing.tick(m.Header.Stamp.Time(), received)
-	a.names, a.length = a.names[:0], len(m.Position)
+	a.names = a.names[:0]
 	for _, name := range m.Name {
 		a.names = append(a.names, strings.Clone(name))
 	}
@@ -259,13 +257,13 @@ func (a *arm) at(t time.Time) (sample, bool) {
 
 // sets are complete sets of pictures: one of every camera since the set before.
 type sets struct {
-	count   int
-	spread  []thinned[float64] // by camera: s ahead of the set's oldest picture
-	apart   int                // with a picture further ahead than max_skew
-	joints  [2]thinned[float64]
-	lonely  [2]int // without a joint state within max_skew
-	seen    []int
-	lookedK time.Time // when the last look was
+	count  int
+	spread []thinned[float64] // by camera: s ahead of the set's oldest picture
+	apart  int                // with a picture further ahead than max_skew
+	joints [2]thinned[float64]
+	lonely [2]int // without a joint state within max_skew
+	seen   []int
+	looked time.Time // when the last look was
 }
 
 // seen takes a picture and, where it completes a set, looks at the set.
@@ -312,10 +310,10 @@ func (l *Listener) seen(e *eye, raw []byte) {
 			s.lonely[a]++
 		}
 	}
-	if received.Sub(s.lookedK).Abs() < lookPeriod || len(l.looks) == mostLooks {
+	if received.Sub(s.looked).Abs() < lookPeriod || len(l.looks) == mostLooks {
 		return
 	}
-	s.lookedK = received
+	s.looked = received
 	k := look{stamp: oldest, whole: whole}
 	for a := range pose {
 		k.pose[a] = pose[a].positions

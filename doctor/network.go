@@ -23,17 +23,17 @@ type TopicReport struct {
 func (c *Case) network(r *Report) {
 	l := c.Listener
 	for _, e := range l.cameras {
-		c.input(r, e.camera.Name, "cameras."+e.camera.Name+".topic", e.topic, e.rosType(), &e.peers)
+		c.input(r, e.camera.Name, "cameras."+e.camera.Name+".topic", e.topic, e.rosType(), &e.peers, e.timing.count)
 	}
 	for a, side := range sides {
-		c.input(r, side, "arms."+side+".state_topic", l.states[a].topic, "sensor_msgs/msg/JointState", &l.states[a].peers)
+		c.input(r, side, "arms."+side+".state_topic", l.states[a].topic, "sensor_msgs/msg/JointState", &l.states[a].peers, l.states[a].timing.count)
 	}
 	if !c.Settings.Trajectories {
 		for a, side := range sides {
 			c.output(r, side, l.commands[a].topic)
 		}
 	}
-	c.input(r, "instruction", "the instruction's topic", l.topics.Instruction, "std_msgs/msg/String", nil)
+	c.input(r, "instruction", "the instruction's topic", l.topics.Instruction, "std_msgs/msg/String", nil, 0)
 }
 
 // at finds the ends of a topic, as text and by node.
@@ -58,7 +58,7 @@ func (c *Case) at(topic string) (t TopicReport, publishers, subscribers map[stri
 }
 
 // input judges a topic that the node listens to.
-func (c *Case) input(r *Report, about, parameter, topic, typ string, heard *peers) {
+func (c *Case) input(r *Report, about, parameter, topic, typ string, heard *peers, received int) {
 	if topic == "" {
 		return
 	}
@@ -82,9 +82,10 @@ func (c *Case) input(r *Report, about, parameter, topic, typ string, heard *peer
 			r.add(Error, "qos", topic, fmt.Sprintf("change the driver's QoS, or the node's: -p 'qos_overrides.%s.subscription.%s:=...'", topic, strings.ToLower(m.Policy)),
 				"%s: %v", topic, m)
 		}
-		if t.Lost > 0 {
+		// One or two at the start, before the buffers are there, say nothing.
+		if t.Lost*100 > uint64(received) {
 			r.add(Warning, "topic-lost", topic, "raise net.core.rmem_max (16777216), use .../compressed, or a cable",
-				"%s of %s got lost on the network", count(int(t.Lost), "message"), topic)
+				"%s of %s got lost on the network, %d came", count(int(t.Lost), "message"), topic, received)
 		}
 		if t.Malformed > 0 {
 			r.add(Warning, "topic-malformed", topic, "look for another version of the message type", "%s of %s cannot be read", count(int(t.Malformed), "message"), topic)

@@ -102,9 +102,9 @@ func runDoctor(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	}
 	switch report.Worst() {
 	case doctor.Error:
-		return statusError{doctorFailed, fmt.Errorf("%d errors to mend before the arms move", report.Counts["error"])}
+		return statusError{doctorFailed, fmt.Errorf("errors to mend before the arms move: %d", report.Counts["error"])}
 	case doctor.Warning:
-		return statusError{doctorWarned, fmt.Errorf("%d warnings to look at before the arms move", report.Counts["warning"])}
+		return statusError{doctorWarned, fmt.Errorf("warnings to look at before the arms move: %d", report.Counts["warning"])}
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/ddvla/ddvla/doctor"
 	"github.com/ddvla/ddvla/internal/testbundle"
 	"github.com/ddvla/ddvla/msgs"
+	"github.com/ddvla/ddvla/node"
 	"github.com/ddvla/ddvla/policy/bundle"
 	"github.com/ddvla/ddvla/ros"
 	"github.com/ddvla/ddvla/ros/cyclone"
@@ -263,4 +265,77 @@ func TestDoctorOnALiveRobot(t *testing.T) {
 			t.Errorf("%s", f.Sentence)
 		}
 	}
+}
+
+// docs/bringup.md names subcommands, parameters, services, profiles and findings that
+// there are.
+func TestBringupNamesWhatThereIs(t *testing.T) {
+	raw, err := os.ReadFile("../../docs/bringup.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(raw)
+	subcommands, parameters := map[string]bool{}, map[string]bool{}
+	for _, c := range commands() {
+		subcommands[c.name] = true
+	}
+	for _, d := range node.Parameters(nil) {
+		parameters[d.Name] = true
+	}
+	each := func(pattern string, check func(name string)) {
+		t.Helper()
+		found := regexp.MustCompile(pattern).FindAllStringSubmatch(page, -1)
+		if len(found) == 0 {
+			t.Errorf("the page has no %q", pattern)
+		}
+		for _, f := range found {
+			check(f[1])
+		}
+	}
+	each("(?m)^ddvla ([a-z]+)", func(name string) {
+		if !subcommands[name] {
+			t.Errorf("there is no subcommand %q", name)
+		}
+	})
+	each(`(?:-p |param set /ddvla )([a-z_.]+)(?::=| )`, func(name string) {
+		if !parameters[name] {
+			t.Errorf("there is no parameter %q", name)
+		}
+	})
+	each("`((?:arms|cameras|gripper|home|limits|motion|workspace)\\.[a-z_.]+)`", func(name string) {
+		if !parameters[name] {
+			t.Errorf("there is no parameter %q", name)
+		}
+	})
+	each(`service call (/ddvla/[a-z]+)`, func(name string) {
+		if !slices.Contains([]string{"/ddvla/enable", "/ddvla/disable", "/ddvla/home", "/ddvla/estop", "/ddvla/reset"}, name) {
+			t.Errorf("there is no service %q", name)
+		}
+	})
+	each(`--params-file (\S+)`, func(name string) {
+		if _, err := os.Stat(filepath.Join("../..", name)); err != nil {
+			t.Error(err)
+		}
+	})
+	source := ""
+	files, err := filepath.Glob("../../doctor/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasSuffix(file, "_test.go") {
+			source += string(raw)
+		}
+	}
+	each("`((?:camera|arm|arms|cameras|joint|gripper|statistics|instruction|command)-[a-z-]+)`", func(code string) {
+		// Codes about timing are put together.
+		kind, what, _ := strings.Cut(code, "-")
+		if !strings.Contains(source, `"`+code+`"`) && !strings.Contains(source, `code+"-`+what+`"`) {
+			t.Errorf("there is no finding %q (%s)", code, kind)
+		}
+	})
 }
