@@ -211,6 +211,16 @@ func (j *joints) head() (stamp time.Time, refusal error) {
 	return stamp, j.refusals.last
 }
 
+// newest returns the newest state, and false where there is none.
+func (j *joints) newest() (jointState, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.kept == 0 {
+		return jointState{}, false
+	}
+	return j.ring[(j.count-1)%history], true
+}
+
 // clear forgets what was received.
 func (j *joints) clear() {
 	j.mu.Lock()

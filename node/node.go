@@ -27,6 +27,7 @@ import (
 	"github.com/ddvla/ddvla/control"
 	"github.com/ddvla/ddvla/msgs"
 	"github.com/ddvla/ddvla/policy"
+	"github.com/ddvla/ddvla/policy/action"
 	"github.com/ddvla/ddvla/policy/bundle"
 	"github.com/ddvla/ddvla/ros"
 )
@@ -39,6 +40,9 @@ type Node struct {
 	policy   *policy.Policy
 	executor *control.Executor
 	mapping  *mapping
+	// statistics are the data set's of the arms' joints.
+	statistics []action.JointStatistics
+
 	columns  []int // of a chunk, for each joint of the executor's layout; nil where they are none
 	base     base
 	observer observer
@@ -179,6 +183,9 @@ func load(ctx context.Context, rn ros.Node, settings Settings, log *zap.Logger, 
 		return n, err
 	}
 	m := n.policy.Manifest()
+	if n.statistics, err = loadStatistics(settings.Policy, m); err != nil {
+		return n, err
+	}
 	if settings.Instruction != "" {
 		if err := n.policy.CheckInstruction(settings.Instruction); err != nil {
 			return n, fmt.Errorf("parameter instruction: %w", err)
@@ -437,7 +444,8 @@ var (
 	errLeaving  = errors.New("the node is being deactivated: `ros2 lifecycle set` it to activate again first")
 )
 
-// Enable lets the arms move, where the node is active; see control.Executor.Enable.
+// Enable lets the arms move, where the node is active and, unless check_statistics is
+// off, the policy's statistics fit them (ErrStatistics); see control.Executor.Enable.
 // n.mu is held throughout, so that the node does not become inactive meanwhile.
 func (n *Node) Enable() error {
 	now := n.ros.Now()
@@ -449,12 +457,20 @@ func (n *Node) Enable() error {
 	case !n.active.Load():
 		return errInactive
 	}
-	err := n.executor.Enable(now)
+	err := n.enable(now)
 	if err == nil {
 		// An operator has decided: a stop that comes now is not for start_enabled to clear.
 		n.started, n.waiting = true, ""
 	}
 	return err
+}
+
+// enable is executor.Enable for arms that the policy was trained with.
+func (n *Node) enable(now time.Time) error {
+	if err := n.fits(); err != nil {
+		return err
+	}
+	return n.executor.Enable(now)
 }
 
 // Activate begins to take observations and to make chunks of them. The arms stand

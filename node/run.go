@@ -102,7 +102,7 @@ func (n *Node) startEnabled() {
 		n.mu.Unlock()
 		return
 	}
-	err, tell := n.executor.Enable(now), false
+	err, tell := n.enable(now), false
 	if err == nil {
 		n.started, n.waiting = true, ""
 	} else if reason := err.Error(); reason != n.waiting && n.waited.due(now) {

@@ -49,11 +49,14 @@ type Settings struct {
 	SpeedPercent  float64 // 1..100, 0 sends none
 	GripperEffort float64 // N, 0 sends none
 	StartEnabled  bool
-	Instruction   string
-	Seed          int64
-	Autostart     bool   // of a managed node
-	Record        string // directory of a bag, or empty
-	Control       control.Config
+	// CheckStatistics refuses to enable arms that the statistics contradict.
+	CheckStatistics bool
+
+	Instruction string
+	Seed        int64
+	Autostart   bool   // of a managed node
+	Record      string // directory of a bag, or empty
+	Control     control.Config
 
 	Live Live
 }

@@ -197,10 +197,7 @@ func printTensors(w io.Writer, g *onnx.Description) {
 }
 
 func printMemory(w io.Writer, m *bundle.Manifest, g *onnx.Description) {
-	stored := int64(0)
-	for _, t := range g.Tensors {
-		stored += t.Bytes
-	}
+	stored := storedBytes(g)
 	running := runningBytes(m, g)
 	fmt.Fprintf(w, "\nmemory: %s of weights and about %s while it runs, so about %s on the device, besides the runtime's own (CUDA's is some hundred MB)\n",
 		size(stored), size(running), size(stored+running))

@@ -36,6 +36,7 @@ func commands() []command {
 		{"inspect", "print what a bundle is and check its files", runInspect},
 		{"predict", "decode one chunk from picture files, print and draw it", runPredict},
 		{"eval", "compare the ways to decode on a recorded bag", runEval},
+		{"doctor", "look whether robot or bag, policy and machine fit", runDoctor},
 		{"bench", "measure how long a policy takes on this machine", runBench},
 		{"sim", "publish a simulated robot's cameras and joints", runSim},
 		{"demo", "node and simulated robot together, with a summary", runDemo},
@@ -59,7 +60,8 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run returns the exit status: 0, 1 for a failure, 2 for wrong usage.
+// run returns the exit status: 0, 1 for a failure, 2 for wrong usage, or what a
+// subcommand's statusError says.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		usage(stderr)
@@ -81,6 +83,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		err := c.run(ctx, args[1:], stdout, stderr)
 		var wrong usageError
+		var judged statusError
 		switch {
 		case err == nil, errors.Is(err, flag.ErrHelp):
 			return 0
@@ -90,6 +93,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		case errors.As(err, &wrong):
 			fmt.Fprintf(stderr, "ddvla %s: %v\n", c.name, err)
 			return 2
+		case errors.As(err, &judged):
+			fmt.Fprintf(stderr, "ddvla %s: %v\n", c.name, err)
+			return judged.status
 		default:
 			fmt.Fprintf(stderr, "ddvla %s: %v\n", c.name, err)
 			return 1
@@ -110,6 +116,14 @@ func usage(w io.Writer) {
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
+
+// statusError is an outcome with an exit status of its own.
+type statusError struct {
+	status int
+	error
+}
+
+func (e statusError) Unwrap() error { return e.error }
 
 // newFlags returns the flags of a subcommand; synopsis is what follows its name
 // on a command line. Nothing is printed by itself: parse prints the usage to who

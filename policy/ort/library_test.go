@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/ddvla/ddvla/policy/bundle"
 )
 
 func open(t *testing.T, c Config) *Runtime {
@@ -216,5 +218,20 @@ func TestProviderThatCannotBeHadIsFatal(t *testing.T) {
 		if !errors.Is(err, ErrProvider) || !strings.Contains(err.Error(), string(p)) || !strings.Contains(err.Error(), "provider cpu (a node's runtime.provider)") {
 			t.Errorf("%s: %v", p, err)
 		}
+	}
+}
+
+// Check tells without a graph what loading one would.
+func TestCheckTellsWhatLoadingWould(t *testing.T) {
+	float32s, bfloat16s := &bundle.Bundle{}, &bundle.Bundle{Manifest: bundle.Manifest{Model: bundle.Model{Precision: bundle.BFloat16}}}
+	cpu := open(t, Config{})
+	if err := cpu.Check(float32s); err != nil {
+		t.Error(err)
+	}
+	if err := cpu.Check(bfloat16s); !errors.Is(err, ErrProvider) || !strings.Contains(err.Error(), "bfloat16") {
+		t.Errorf("bfloat16 on the CPU: %v", err)
+	}
+	if err := open(t, Config{Provider: CUDA}).Check(float32s); !errors.Is(err, ErrProvider) {
+		t.Errorf("CUDA without its library: %v", err)
 	}
 }

@@ -24,6 +24,19 @@ func (r *Runtime) checkPrecision(b *bundle.Bundle) error {
 	return nil
 }
 
+// Check tells whether the configured provider can be had and computes what the bundle
+// has, without loading a graph.
+func (r *Runtime) Check(b *bundle.Bundle) error {
+	if err := r.checkPrecision(b); err != nil {
+		return err
+	}
+	o, err := r.options()
+	if err != nil {
+		return err
+	}
+	return o.Destroy()
+}
+
 // appendProvider adds the configured provider. TensorRT leaves what it cannot
 // do to CUDA, which is therefore appended too.
 func (r *Runtime) appendProvider(o *onnxruntime.SessionOptions) error {

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include <sentencepiece_processor.h>
@@ -47,6 +48,19 @@ extern "C" int64_t ddvla_spm_encode(const void *processor, const char *text, siz
         return static_cast<int64_t>(out.size());
     } catch (const std::exception &e) {
         std::snprintf(message, message_room, "%s", e.what());
+        return -1;
+    }
+}
+
+extern "C" int64_t ddvla_spm_piece(const void *processor, int32_t id, char *text, size_t room) {
+    try {
+        const auto *p = static_cast<const sentencepiece::SentencePieceProcessor *>(processor);
+        if (id < 0 || id >= p->GetPieceSize()) return -1;
+        const std::string &piece = p->IdToPiece(id);
+        if (piece.size() + 1 > room) return -1;
+        std::copy_n(piece.c_str(), piece.size() + 1, text);
+        return static_cast<int64_t>(piece.size());
+    } catch (const std::exception &) {
         return -1;
     }
 }

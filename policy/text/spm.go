@@ -52,3 +52,18 @@ func (p *pieces) encode(s string, ids []int32) (int, error) {
 	}
 	return int(n), nil
 }
+
+// piece returns the text of an id, a word boundary as "▁"; ok is false where the
+// model has no such id.
+func (p *pieces) piece(id int64) (text string, ok bool) {
+	var room [1024]C.char
+	if id < 0 || id >= int64(p.facts.pieces) {
+		return "", false
+	}
+	n := C.ddvla_spm_piece(p.processor, C.int32_t(id), &room[0], C.size_t(len(room)))
+	runtime.KeepAlive(p)
+	if n < 0 {
+		return "", false
+	}
+	return C.GoStringN(&room[0], C.int(n)), true
+}

@@ -24,6 +24,10 @@ void ddvla_spm_close(void *processor);
 int64_t ddvla_spm_encode(const void *processor, const char *text, size_t n, int32_t *ids, size_t room,
                          char *message, size_t message_room);
 
+// Writes the text of a piece, a word boundary as U+2581, ends it with 0 and returns
+// its length, or -1 where there is no such id or no room.
+int64_t ddvla_spm_piece(const void *processor, int32_t id, char *text, size_t room);
+
 #ifdef __cplusplus
 }
 #endif

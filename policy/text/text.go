@@ -141,3 +141,14 @@ func (t *Tokenizer) encode(text string) ([]int64, error) {
 	}
 	return ids, nil
 }
+
+// Pieces returns what each id of a prompt stands for in the vocabulary, a word
+// boundary as "▁" and a byte that has no piece of its own as "<0x0A>"; "" for an id
+// beyond the vocabulary.
+func (t *Tokenizer) Pieces(ids []int64) []string {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i], _ = t.pieces.piece(id)
+	}
+	return texts
+}

@@ -3,6 +3,7 @@ package text
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -332,4 +333,30 @@ func FuzzPrompt(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The pieces of a prompt, put together, are its text.
+func TestPiecesSpellThePrompt(t *testing.T) {
+	tk := tiny(t)
+	for _, instruction := range []string{"reach the red cube", "  Touch the Blue one.  ", "zürich 3 x10", "a", "🤖"} {
+		ids, text, err := tk.Prompt(instruction)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var spelt []byte
+		for _, piece := range tk.Pieces(ids[1 : len(ids)-1]) { // without BOS and the empty token
+			var b byte
+			if n, _ := fmt.Sscanf(piece, "<0x%02X>", &b); n == 1 {
+				spelt = append(spelt, b)
+				continue
+			}
+			spelt = append(spelt, piece...)
+		}
+		if got, want := strings.ReplaceAll(string(spelt), "▁", " "), " "+text; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if got := tk.Pieces([]int64{1, -1, 1 << 40}); !slices.Equal(got, []string{"<s>", "", ""}) {
+		t.Errorf("ids that there are not: %q", got)
+	}
 }
