@@ -89,6 +89,43 @@ func (q *qosProfiles) UnmarshalYAML(node *yaml.Node) error {
 	return nil
 }
 
+// What compression_mode in metadata.yaml says, in lower case.
+const (
+	compressedNot     = "none"
+	compressedFile    = "file"
+	compressedMessage = "message"
+)
+
+// compression returns one of the above, or "" for a mode that is none of them.
+func (i *bagInfo) compression() string {
+	switch mode := strings.ToLower(i.CompressionMode); mode {
+	case "":
+		return compressedNot
+	case compressedNot, compressedFile, compressedMessage:
+		return mode
+	}
+	return ""
+}
+
+// count returns how many messages a file of the bag has, -1 if the metadata do
+// not tell. In those of compressed files, some versions name the file as it was
+// before.
+func (i *bagInfo) count(path string) int64 {
+	count := uint64(math.MaxUint64)
+	for _, f := range i.Files {
+		if f.Path == path || f.Path == strings.TrimSuffix(path, filepath.Ext(path)) {
+			count = f.Count
+		}
+	}
+	if len(i.Files) == 0 && len(i.Paths) == 1 {
+		count = i.MessageCount
+	}
+	if count > math.MaxInt64 {
+		return -1
+	}
+	return int64(count)
+}
+
 // readMetadata reads dir's metadata.yaml.
 func readMetadata(dir string) (*bagInfo, error) {
 	path := filepath.Join(dir, metadataFile)
@@ -125,9 +162,11 @@ func parseMetadata(text []byte) (*bagInfo, error) {
 		return nil, fmt.Errorf("%w: metadata version %d, read are %d to %d", ErrUnsupported, info.Version, oldestMetadata, newestMetadata)
 	case info.Storage != "mcap" && info.Storage != "sqlite3":
 		return nil, fmt.Errorf("%w: storage %q, read are mcap and sqlite3", ErrUnsupported, info.Storage)
-	case info.CompressionFormat != "" || info.CompressionMode != "" && !strings.EqualFold(info.CompressionMode, "none"):
-		return nil, fmt.Errorf("%w: compression_format %q of each %s; rewrite it uncompressed with ros2 bag convert (chunks compressed within MCAP are read)",
-			ErrUnsupported, info.CompressionFormat, strings.ToLower(info.CompressionMode))
+	case info.compression() == "":
+		return nil, fmt.Errorf("%w: compression_mode %q, read are file and message", ErrUnsupported, info.CompressionMode)
+	case info.compression() != compressedNot && info.CompressionFormat != formatZstd && info.CompressionFormat != formatLZ4:
+		return nil, fmt.Errorf("%w: compression_format %q of each %s, read are zstd and lz4; rewrite it with `ros2 bag convert`",
+			ErrUnsupported, info.CompressionFormat, info.compression())
 	case len(info.Paths) == 0:
 		return nil, fmt.Errorf("%w: relative_file_paths names no file", ErrCorrupt)
 	}
