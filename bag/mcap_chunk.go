@@ -22,6 +22,7 @@ type chunk struct {
 	at      int   // the next entry
 	err     error // what is wrong with it behind the entries; ErrTruncated or ErrCorrupt unless the disk failed
 
+	short   bool   // not all of the chunk:
 	skipped int    // messages of the chunk before the entries
 	more    bool   // the chunk has messages behind the entries
 	then    uint64 // the time of the first of those
@@ -67,13 +68,17 @@ type chunkLoader struct {
 	file     *os.File
 	buffer   []byte // for what is compressed
 	free     []*chunk
+	short    []*chunk // free ones that were shortened
 	decoders uncompressor
 }
 
-// recycle takes the memory of a chunk back; two are enough where chunks follow
-// each other.
+// recycle takes the memory of a chunk back, as much as is soon used again: two
+// chunks where they follow each other, some short ones where many overlap.
 func (l *chunkLoader) recycle(c *chunk) {
-	if len(l.free) < 2 && c.skipped == 0 && !c.more {
+	switch {
+	case c.short && len(l.short) < 16:
+		l.short = append(l.short, c)
+	case !c.short && len(l.free) < 2:
 		l.free = append(l.free, c)
 	}
 }
@@ -137,8 +142,8 @@ func (l *chunkLoader) shorten(c *chunk, size int) *chunk {
 		keep++
 		bytes += more
 	}
-	short := &chunk{ref: c.ref, skipped: c.at, err: c.err, entries: make([]entry, keep)}
-	short.buffer = make([]byte, 0, bytes-keep*int(unsafe.Sizeof(entry{})))
+	short := l.takeShort(bytes, size)
+	*short = chunk{ref: c.ref, err: c.err, short: true, skipped: c.at, buffer: short.buffer, entries: slices.Grow(short.entries[:0], keep)[:keep]}
 	for i, e := range c.entries[c.at:][:keep] {
 		start := uint32(len(short.buffer))
 		short.buffer = append(short.buffer, c.records[e.start:e.end]...)
@@ -151,31 +156,47 @@ func (l *chunkLoader) shorten(c *chunk, size int) *chunk {
 	return short
 }
 
+// takeShort returns a free short chunk with an empty buffer of at least the given
+// bytes, and not much more.
+func (l *chunkLoader) takeShort(bytes, size int) *chunk {
+	for len(l.short) > 0 {
+		c := l.short[len(l.short)-1]
+		l.short = l.short[:len(l.short)-1]
+		if room := cap(c.buffer); room >= bytes && room <= 2*max(bytes, size) {
+			c.buffer = c.buffer[:0]
+			return c
+		}
+	}
+	return &chunk{buffer: make([]byte, 0, max(bytes, size))}
+}
+
 // unpack uncompresses the chunk record in the loader's buffer into c.records, as
 // far as it goes.
 func (l *chunkLoader) unpack(c *chunk, cut bool) error {
 	const fixed = recordHeaderSize + 8 + 8 + 8 + 4 + 4
 	record := l.buffer
-	short := fmt.Errorf("%w: chunk record of %d bytes", ErrCorrupt, len(record))
-	if cut {
-		short = fmt.Errorf("%w: the file ends within a chunk", ErrTruncated)
+	short := func() error {
+		if cut {
+			return fmt.Errorf("%w: the file ends within a chunk", ErrTruncated)
+		}
+		return fmt.Errorf("%w: chunk record of %d bytes", ErrCorrupt, len(record))
 	}
 	if len(record) < fixed || mcap.OpCode(record[0]) != mcap.OpChunk {
-		return short
+		return short()
 	}
 	size := binary.LittleEndian.Uint64(record[recordHeaderSize+16:])
 	sum := binary.LittleEndian.Uint32(record[recordHeaderSize+24:])
 	nameLength := binary.LittleEndian.Uint32(record[recordHeaderSize+28:])
 	rest := record[fixed:]
 	if uint64(nameLength)+8 > uint64(len(rest)) {
-		return short
+		return short()
 	}
 	format := string(rest[:nameLength])
 	length := binary.LittleEndian.Uint64(rest[nameLength:])
 	rest = rest[nameLength+8:]
 	if length > uint64(len(rest)) {
 		if !cut {
-			return short
+			return short()
 		}
 		length = uint64(len(rest))
 	}
@@ -193,7 +214,7 @@ func (l *chunkLoader) unpack(c *chunk, cut bool) error {
 	}
 	switch {
 	case cut:
-		return short // the file ends, what there is of it is good
+		return short() // the file ends, what there is of it is good
 	case err == nil && (sum == 0 || sum == crc32.ChecksumIEEE(c.records)):
 		return nil
 	case err == nil:

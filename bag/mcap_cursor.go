@@ -9,10 +9,10 @@ import (
 	"os"
 )
 
-// walkMemory is how much of chunks a walk holds in memory, in bytes: a second of
-// three raw cameras of 640x480 at 15 Hz. Only chunks that overlap in time come
-// near it; two of rosbag2's take 1.5 MB.
-const walkMemory = 48 << 20
+// walkMemory is how much of chunks a walk holds in memory, in bytes; the garbage
+// collector may double it. Only chunks that overlap in time come near it: two of
+// rosbag2's take 1.5 MB.
+const walkMemory = 24 << 20
 
 // mcapCursor walks a file's messages in the order of time, and of equal times in
 // the order of the file. Chunks may overlap in time: all those are wanted in

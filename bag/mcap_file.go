@@ -217,15 +217,14 @@ func eachRecord(data []byte, visit func(op mcap.OpCode, offset int, body []byte)
 	return nil
 }
 
-func (m *mcapFile) messages(ctx context.Context) (cursor, error) {
+func (m *mcapFile) messages(ctx context.Context, memory int) (cursor, error) {
 	f, err := os.Open(m.path)
 	if err != nil {
 		return nil, err
 	}
-	c := &mcapCursor{file: f, loader: chunkLoader{index: m, file: f}, limit: walkMemory}
-	for _, ref := range m.chunks {
-		// In order, so a heap already.
-		c.waiting = append(c.waiting, waitingChunk{chunkRef: ref})
+	c := &mcapCursor{file: f, loader: chunkLoader{index: m, file: f}, limit: memory, waiting: make(chunkQueue, len(m.chunks))}
+	for i, ref := range m.chunks {
+		c.waiting[i].chunkRef = ref // in order, so a heap already
 	}
 	if m.damage != nil {
 		damage := *m.damage

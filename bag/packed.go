@@ -36,7 +36,7 @@ func openPacked(path string) (*packedFile, error) {
 
 func (f *packedFile) summary() *summary { return &f.sum }
 
-func (f *packedFile) messages(ctx context.Context) (cursor, error) {
+func (f *packedFile) messages(ctx context.Context, memory int) (cursor, error) {
 	plain, err := unpackFile(ctx, f.path)
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (f *packedFile) messages(ctx context.Context) (cursor, error) {
 	if err != nil {
 		return nil, plain.rename(err)
 	}
-	c, err := inner.messages(ctx)
+	c, err := inner.messages(ctx, memory)
 	if err != nil {
 		return nil, plain.rename(err)
 	}
@@ -184,8 +184,8 @@ type packedMessages struct {
 	format string
 }
 
-func (f packedMessages) messages(ctx context.Context) (cursor, error) {
-	c, err := f.storage.messages(ctx)
+func (f packedMessages) messages(ctx context.Context, memory int) (cursor, error) {
+	c, err := f.storage.messages(ctx, memory)
 	if err != nil {
 		return nil, err
 	}

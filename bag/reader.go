@@ -28,8 +28,9 @@ type Reader struct {
 type storage interface {
 	// summary is what a look at the file, without its payloads, tells.
 	summary() *summary
-	// messages begins a walk in the order of receive times.
-	messages(ctx context.Context) (cursor, error)
+	// messages begins a walk in the order of receive times that holds about so many
+	// bytes of messages.
+	messages(ctx context.Context, memory int) (cursor, error)
 }
 
 type summary struct {
@@ -248,7 +249,7 @@ func (r *Reader) End() time.Time {
 // message, with a [*DamagedError] for each file of which something is lost.
 func (r *Reader) Messages(ctx context.Context) iter.Seq2[*Message, error] {
 	return func(yield func(*Message, error) bool) {
-		w := walk{ctx: ctx, waiting: r.files}
+		w := walk{ctx: ctx, waiting: r.files, memory: walkMemory / r.together()}
 		defer w.close()
 		for {
 			m, err := w.next()
@@ -266,11 +267,27 @@ func (r *Reader) Messages(ctx context.Context) iter.Seq2[*Message, error] {
 	}
 }
 
+// together returns how many files a walk has open at most.
+func (r *Reader) together() int {
+	most := 1
+	for i, file := range r.files {
+		open := 1
+		for _, earlier := range r.files[:i] {
+			if !earlier.summary().end.Before(file.summary().start) {
+				open++
+			}
+		}
+		most = max(most, open)
+	}
+	return most
+}
+
 // walk merges the files' cursors by time. A file is opened when the time has
 // come for its first message, and closed behind its last.
 type walk struct {
 	ctx     context.Context
 	waiting []storage
+	memory  int     // for each file, in bytes
 	heads   []*head // in the order of files
 	given   *head   // whose message the caller has
 	damage  []error
@@ -296,7 +313,7 @@ func (w *walk) next() (*Message, error) {
 	for {
 		first := w.first()
 		if len(w.waiting) > 0 && (first == nil || !w.waiting[0].summary().start.After(first.message.Time)) {
-			c, err := w.waiting[0].messages(w.ctx)
+			c, err := w.waiting[0].messages(w.ctx, w.memory)
 			if err != nil {
 				return nil, err
 			}

@@ -147,7 +147,7 @@ func (f *sqliteFile) count(ctx context.Context, db *sql.DB) error {
 
 func (f *sqliteFile) summary() *summary { return &f.sum }
 
-func (f *sqliteFile) messages(ctx context.Context) (cursor, error) {
+func (f *sqliteFile) messages(ctx context.Context, _ int) (cursor, error) {
 	db, err := openDB(ctx, f.sum.path, f.salvage)
 	if err != nil {
 		return nil, sqliteError(f.sum.path, err)
