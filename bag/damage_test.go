@@ -92,7 +92,7 @@ func TestFlippedByteLosesAChunkAndIsReported(t *testing.T) {
 		}
 		second := whole.(*mcapFile).chunks[1]
 		data := []byte(read(t, path))
-		data[second.offset+second.length/2] ^= 0x10
+		data[second.offset+int64(second.length/2)] ^= 0x10
 		if err := os.WriteFile(path, data, 0o644); err != nil {
 			t.Fatal(err)
 		}

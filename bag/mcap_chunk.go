@@ -41,12 +41,7 @@ func (c *chunk) head() entry { return c.entries[c.at] }
 
 // before says whether c's next message comes before that of other.
 func (c *chunk) before(other *chunk) bool {
-	return before(c.head().time, c.ref.offset, other.head().time, other.ref.offset)
-}
-
-// after says whether c's next message comes after that of a chunk that waits.
-func (c *chunk) after(w waitingChunk) bool {
-	return before(w.start, w.offset, c.head().time, c.ref.offset)
+	return c.ref.before(c.head().time, other.ref, other.head().time)
 }
 
 // rest returns the time of the next message, if there is one.
@@ -97,7 +92,7 @@ func (l *chunkLoader) load(ref chunkRef) *chunk {
 		c.err = fmt.Errorf("%w: a chunk of %d bytes, read are up to %d", ErrCorrupt, ref.length, maxChunkSize)
 		return c
 	}
-	l.buffer = slices.Grow(l.buffer[:0], int(ref.length))[:ref.length]
+	l.buffer = slices.Grow(l.buffer[:0], int(ref.length))[:ref.length] // not more than the file has
 	if _, err := l.file.ReadAt(l.buffer, ref.offset); err == io.EOF {
 		c.err = fmt.Errorf("%w: the file ends within a chunk", ErrTruncated)
 		return c
@@ -127,20 +122,23 @@ func (l *chunkLoader) adopt(c *chunk, records []byte) {
 	c.buffer, l.buffer = l.buffer, c.buffer
 }
 
-// shorten keeps no more of a chunk's next messages than fit into size bytes, and
-// at least one.
-func (l *chunkLoader) shorten(c *chunk, size int) *chunk {
+// shorten keeps of a chunk's next messages those that come before the first of
+// next, and beyond them what fits into size bytes; at least one.
+func (l *chunkLoader) shorten(c *chunk, size int, next chunkRef) *chunk {
 	if c.size() <= size {
 		return c
 	}
 	keep, bytes := 0, 0
 	for _, e := range c.entries[c.at:] {
 		more := int(e.end-e.start) + int(unsafe.Sizeof(e))
-		if keep > 0 && bytes+more > size {
+		if keep > 0 && bytes+more > size && !c.ref.before(e.time, next, next.start) {
 			break
 		}
 		keep++
 		bytes += more
+	}
+	if keep == len(c.entries)-c.at && c.at == 0 {
+		return c
 	}
 	short := l.takeShort(bytes, size)
 	*short = chunk{ref: c.ref, err: c.err, short: true, skipped: c.at, buffer: short.buffer, entries: slices.Grow(short.entries[:0], keep)[:keep]}

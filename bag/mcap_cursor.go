@@ -1,7 +1,6 @@
 package bag
 
 import (
-	"cmp"
 	"container/heap"
 	"errors"
 	"fmt"
@@ -24,13 +23,14 @@ const walkMemory = 24 << 20
 // their next messages are kept. A file of chunks that all overlap is read about
 // as many times as it is larger than the memory.
 type mcapCursor struct {
-	file    *os.File
-	loader  chunkLoader
-	waiting chunkQueue
-	loaded  chunksByMessage
-	given   bool // the caller has the message before the first loaded chunk's next one
-	read    uint64
-	damage  *DamagedError
+	file   *os.File
+	loader chunkLoader
+	fresh  []chunkRef // not looked at yet, by their first messages
+	paused pausedChunks
+	loaded chunksByMessage
+	given  bool // the caller has the message before the first loaded chunk's next one
+	read   uint64
+	damage *DamagedError
 
 	limit int  // bytes that loaded chunks may take
 	held  int  // bytes that they take
@@ -38,27 +38,21 @@ type mcapCursor struct {
 	begun int  // chunks that are loaded or of which a part was given
 }
 
-// waitingChunk is a chunk that is not in memory.
-type waitingChunk struct {
+// pausedChunk is a chunk that is not in memory and of which some messages were
+// given already; its start is the time of the next one.
+type pausedChunk struct {
 	chunkRef
-	given int // of its messages, which come next time no more
+	given int
 }
 
-// before is the order of messages: of time, then of the file.
-func before(time uint64, offset int64, otherTime uint64, otherOffset int64) bool {
-	return cmp.Or(cmp.Compare(time, otherTime), cmp.Compare(offset, otherOffset)) < 0
-}
+// pausedChunks is a heap by the next message.
+type pausedChunks []pausedChunk
 
-// chunkQueue is a heap of chunks by their next message.
-type chunkQueue []waitingChunk
-
-func (q chunkQueue) Len() int { return len(q) }
-func (q chunkQueue) Less(i, j int) bool {
-	return before(q[i].start, q[i].offset, q[j].start, q[j].offset)
-}
-func (q chunkQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *chunkQueue) Push(c any)   { *q = append(*q, c.(waitingChunk)) }
-func (q *chunkQueue) Pop() any {
+func (q pausedChunks) Len() int           { return len(q) }
+func (q pausedChunks) Less(i, j int) bool { return q[i].before(q[i].start, q[j].chunkRef, q[j].start) }
+func (q pausedChunks) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *pausedChunks) Push(c any)        { *q = append(*q, c.(pausedChunk)) }
+func (q *pausedChunks) Pop() any {
 	last := len(*q) - 1
 	c := (*q)[last]
 	*q = (*q)[:last]
@@ -90,7 +84,11 @@ func (c *mcapCursor) next(m *Message) error {
 			heap.Fix(&c.loaded, 0)
 		}
 	}
-	for len(c.waiting) > 0 && (len(c.loaded) == 0 || c.loaded[0].after(c.waiting[0])) {
+	for {
+		waiting, ok := c.waiting()
+		if !ok || len(c.loaded) > 0 && !waiting.before(waiting.start, c.loaded[0].ref, c.loaded[0].head().time) {
+			break
+		}
 		if err := c.load(); err != nil {
 			return err
 		}
@@ -107,10 +105,32 @@ func (c *mcapCursor) next(m *Message) error {
 	return io.EOF
 }
 
+// waiting returns the chunk with the next message of those that are not in
+// memory.
+func (c *mcapCursor) waiting() (chunkRef, bool) {
+	switch {
+	case c.resumes():
+		return c.paused[0].chunkRef, true
+	case len(c.fresh) > 0:
+		return c.fresh[0], true
+	}
+	return chunkRef{}, false
+}
+
+// resumes says whether that is a paused one.
+func (c *mcapCursor) resumes() bool {
+	return len(c.paused) > 0 && (len(c.fresh) == 0 || c.paused[0].before(c.paused[0].start, c.fresh[0], c.fresh[0].start))
+}
+
 // load takes the next waiting chunk into memory. Damage ends the chunk, not the
 // walk.
 func (c *mcapCursor) load() error {
-	w := heap.Pop(&c.waiting).(waitingChunk)
+	var w pausedChunk
+	if c.resumes() {
+		w = heap.Pop(&c.paused).(pausedChunk)
+	} else {
+		w.chunkRef, c.fresh = c.fresh[0], c.fresh[1:]
+	}
 	loaded := c.loader.load(w.chunkRef)
 	if err := loaded.err; err != nil {
 		if !errors.Is(err, ErrTruncated) && !errors.Is(err, ErrCorrupt) {
@@ -132,8 +152,8 @@ func (c *mcapCursor) load() error {
 		c.tight = true
 		c.drop(c.last())
 	}
-	if c.tight {
-		loaded = c.loader.shorten(loaded, c.limit/c.begun)
+	if next, ok := c.waiting(); ok && c.tight {
+		loaded = c.loader.shorten(loaded, c.limit/c.begun, next)
 	}
 	c.held += loaded.size()
 	heap.Push(&c.loaded, loaded)
@@ -156,9 +176,9 @@ func (c *mcapCursor) drop(index int) {
 	out := heap.Remove(&c.loaded, index).(*chunk)
 	c.held -= out.size()
 	if start, ok := out.rest(); ok {
-		w := waitingChunk{chunkRef: out.ref, given: out.skipped + out.at}
+		w := pausedChunk{chunkRef: out.ref, given: out.skipped + out.at}
 		w.start = start
-		heap.Push(&c.waiting, w)
+		heap.Push(&c.paused, w)
 	} else {
 		c.begun--
 	}

@@ -50,10 +50,20 @@ type mcapFile struct {
 // chunkRef is where a chunk lies: a chunk record, or a run of records outside of
 // chunks, which is read as if it were one.
 type chunkRef struct {
-	offset, length int64 // of the records, headers included
-	start          uint64
-	bare           bool
-	cut            bool // the file ends within it
+	offset int64  // of the first record, its header included
+	start  uint64 // time of the first message
+	length uint32 // of the records, headers included; math.MaxUint32 for all above
+	bare   bool
+	cut    bool // the file ends within it
+}
+
+func newChunkRef(offset int64, length uint64) chunkRef {
+	return chunkRef{offset: offset, length: uint32(min(length, math.MaxUint32))}
+}
+
+// before says whether a message of r at time comes before one of other.
+func (r chunkRef) before(time uint64, other chunkRef, otherTime uint64) bool {
+	return cmp.Or(cmp.Compare(time, otherTime), cmp.Compare(r.offset, other.offset)) < 0
 }
 
 // openMCAP reads the index of a file, or makes one.
@@ -173,7 +183,9 @@ func (m *mcapFile) addChunkIndex(body []byte) error {
 	if c.ChunkStartOffset > uint64(m.size) || c.ChunkLength > uint64(m.size)-c.ChunkStartOffset {
 		return errors.New("a chunk beyond the file's end")
 	}
-	m.chunks = append(m.chunks, chunkRef{offset: int64(c.ChunkStartOffset), length: int64(c.ChunkLength), start: c.MessageStartTime})
+	ref := newChunkRef(int64(c.ChunkStartOffset), c.ChunkLength)
+	ref.start = c.MessageStartTime
+	m.chunks = append(m.chunks, ref)
 	return nil
 }
 
@@ -222,10 +234,7 @@ func (m *mcapFile) messages(ctx context.Context, memory int) (cursor, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &mcapCursor{file: f, loader: chunkLoader{index: m, file: f}, limit: memory, waiting: make(chunkQueue, len(m.chunks))}
-	for i, ref := range m.chunks {
-		c.waiting[i].chunkRef = ref // in order, so a heap already
-	}
+	c := &mcapCursor{file: f, loader: chunkLoader{index: m, file: f}, limit: memory, fresh: m.chunks}
 	if m.damage != nil {
 		damage := *m.damage
 		c.damage = &damage

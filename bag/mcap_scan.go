@@ -53,7 +53,8 @@ func (s *mcapScan) run() error {
 		}
 		op, length := mcap.OpCode(header[0]), binary.LittleEndian.Uint64(header[1:])
 		left := s.size - offset - recordHeaderSize
-		ref := chunkRef{offset: offset, length: recordHeaderSize + int64(min(length, uint64(left))), cut: length > uint64(left)}
+		ref := newChunkRef(offset, recordHeaderSize+min(length, uint64(left)))
+		ref.cut = length > uint64(left)
 		switch op {
 		case mcap.OpDataEnd, mcap.OpFooter:
 			return s.flush()
@@ -73,10 +74,11 @@ func (s *mcapScan) run() error {
 				break
 			}
 			if s.bare.length == 0 {
-				s.bare = chunkRef{bare: true, offset: offset}
+				s.bare.offset = offset
 			}
 			// Other records may lie between; they are skipped when the run is read.
-			s.bare.length = offset + ref.length - s.bare.offset
+			s.bare = newChunkRef(s.bare.offset, uint64(offset-s.bare.offset)+recordHeaderSize+length)
+			s.bare.bare = true
 			if s.bare.length >= bareRun {
 				if err := s.flush(); err != nil {
 					return err
@@ -84,7 +86,7 @@ func (s *mcapScan) run() error {
 			}
 		}
 		if !ref.cut && op != mcap.OpReserved {
-			offset += ref.length
+			offset += recordHeaderSize + int64(length)
 			continue
 		}
 		s.known = false

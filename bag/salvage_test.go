@@ -134,8 +134,8 @@ func TestLostMessagesOfAChunkAreCountedWithoutStatistics(t *testing.T) {
 	}
 	ref := s.(*mcapFile).chunks[2]
 	content := []byte(read(t, path))
-	content[ref.offset+ref.length-20] ^= 1 // in the compressed data
-	content[len(content)-30] ^= 1          // in the footer: the summary's checksum
+	content[ref.offset+int64(ref.length)-20] ^= 1 // in the compressed data
+	content[len(content)-30] ^= 1                 // in the footer: the summary's checksum
 	if err := os.WriteFile(path, content, 0o644); err != nil {
 		t.Fatal(err)
 	}
