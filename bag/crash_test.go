@@ -68,6 +68,10 @@ func TestKilledRecordingIsReadUpToItsLastChunk(t *testing.T) {
 		if said != after {
 			t.Fatalf("the recorder ended by itself after %d messages", said)
 		}
+		// A first metadata.yaml is there, which `ros2 bag play` wants.
+		if info, err := readMetadata(dir); err != nil || len(info.Topics) != 1 || info.Topics[0].Topic.Name != "/a" || info.Start.Nanoseconds != epochStart.UnixNano() {
+			t.Errorf("%+v, %v", info, err)
+		}
 		r, err := Open(dir)
 		if err != nil {
 			t.Fatal(err)

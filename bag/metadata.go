@@ -1,6 +1,7 @@
 package bag
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -178,14 +179,23 @@ func parseMetadata(text []byte) (*bagInfo, error) {
 	return info, nil
 }
 
-// writeMetadata writes dir's metadata.yaml, whole or not at all.
+// writeMetadata writes dir's metadata.yaml, whole or not at all, also if the power
+// goes.
 func writeMetadata(dir string, info *bagInfo) error {
 	text, err := yaml.Marshal(metadata{*info})
 	if err != nil {
 		return fmt.Errorf("metadata: %w", err)
 	}
 	temporary := filepath.Join(dir, "."+metadataFile)
-	if err := os.WriteFile(temporary, text, 0o644); err != nil {
+	err = func() error {
+		f, err := os.Create(temporary)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(text)
+		return errors.Join(err, f.Sync(), f.Close())
+	}()
+	if err != nil {
 		os.Remove(temporary) // may be half there, on a full disk
 		return err
 	}
