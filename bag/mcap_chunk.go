@@ -234,8 +234,10 @@ func (l *chunkLoader) uncompress(c *chunk, format string, data []byte, size int6
 	if err != nil {
 		return err // that of an unknown compression is damage too, of this chunk
 	}
-	// The memory grows with what is really there, not with what the file says.
+	// What the file says is believed as far as its data may hold that much; beyond,
+	// the memory grows with what is really there.
 	out := bytes.NewBuffer(c.buffer[:0])
+	out.Grow(int(min(size, 64*int64(len(data)))) + bytes.MinRead)
 	_, err = io.CopyN(out, source, size)
 	c.buffer = out.Bytes()
 	c.records = c.buffer

@@ -1,6 +1,7 @@
 package bag
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -8,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"math"
 	"os"
 	"slices"
@@ -139,18 +141,10 @@ func (m *mcapFile) readSummary(f *os.File) (map[uint16]uint64, error) {
 	if start < uint64(len(mcap.Magic)) || start > end || end-start > maxSummarySize {
 		return nil, errors.New("no summary")
 	}
-	section := make([]byte, end-start)
-	if _, err := f.ReadAt(section, int64(start)); err != nil {
-		return nil, err
-	}
 	sum := crc32.NewIEEE()
-	sum.Write(section)
-	sum.Write(tail[:footerSize-4])
-	if footer.SummaryCRC != 0 && footer.SummaryCRC != sum.Sum32() {
-		return nil, errors.New("summary with a wrong checksum")
-	}
+	section := bufio.NewReaderSize(io.TeeReader(io.NewSectionReader(f, int64(start), int64(end-start)), sum), 64<<10)
 	var statistics *mcap.Statistics
-	if err := eachRecord(section, func(op mcap.OpCode, _ int, body []byte) error {
+	if err := streamRecords(section, end-start, func(op mcap.OpCode, body []byte) error {
 		switch op {
 		case mcap.OpStatistics:
 			statistics, err = mcap.ParseStatistics(body)
@@ -161,6 +155,10 @@ func (m *mcapFile) readSummary(f *os.File) (map[uint16]uint64, error) {
 		return m.define(op, body)
 	}); err != nil {
 		return nil, err
+	}
+	sum.Write(tail[:footerSize-4])
+	if footer.SummaryCRC != 0 && footer.SummaryCRC != sum.Sum32() {
+		return nil, errors.New("summary with a wrong checksum")
 	}
 	if statistics == nil || int(statistics.ChunkCount) != len(m.chunks) || statistics.MessageCount > 0 && len(m.chunks) == 0 ||
 		// Channels that only the chunks define would be unknown to a chunk that comes
@@ -176,15 +174,17 @@ func (m *mcapFile) readSummary(f *os.File) (map[uint16]uint64, error) {
 }
 
 func (m *mcapFile) addChunkIndex(body []byte) error {
-	c, err := mcap.ParseChunkIndex(body)
-	if err != nil {
-		return err
+	// Its first fields, which is all of it that is needed here and in a large file
+	// much less than mcap's parser gives.
+	if len(body) < 8+8+8+8 {
+		return io.ErrUnexpectedEOF
 	}
-	if c.ChunkStartOffset > uint64(m.size) || c.ChunkLength > uint64(m.size)-c.ChunkStartOffset {
+	start, offset, length := binary.LittleEndian.Uint64(body), binary.LittleEndian.Uint64(body[16:]), binary.LittleEndian.Uint64(body[24:])
+	if offset > uint64(m.size) || length > uint64(m.size)-offset {
 		return errors.New("a chunk beyond the file's end")
 	}
-	ref := newChunkRef(int64(c.ChunkStartOffset), c.ChunkLength)
-	ref.start = c.MessageStartTime
+	ref := newChunkRef(int64(offset), length)
+	ref.start = start
 	m.chunks = append(m.chunks, ref)
 	return nil
 }
@@ -225,6 +225,31 @@ func eachRecord(data []byte, visit func(op mcap.OpCode, offset int, body []byte)
 			return fmt.Errorf("%w: %s record: %w", ErrCorrupt, op, err)
 		}
 		offset += recordHeaderSize + int(length)
+	}
+	return nil
+}
+
+// streamRecords walks the records in the next size bytes of r without having them
+// all in memory. A body is valid during the visit.
+func streamRecords(r io.Reader, size uint64, visit func(op mcap.OpCode, body []byte) error) error {
+	var header [recordHeaderSize]byte
+	var body []byte
+	for size > 0 {
+		if _, err := io.ReadFull(r, header[:]); err != nil {
+			return err
+		}
+		length := binary.LittleEndian.Uint64(header[1:])
+		if size < recordHeaderSize || length > size-recordHeaderSize {
+			return errors.New("a record beyond the summary's end")
+		}
+		size -= recordHeaderSize + length
+		body = slices.Grow(body[:0], int(length))[:length]
+		if _, err := io.ReadFull(r, body); err != nil {
+			return err
+		}
+		if err := visit(mcap.OpCode(header[0]), body); err != nil {
+			return err
+		}
 	}
 	return nil
 }
