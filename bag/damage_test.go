@@ -257,32 +257,3 @@ func FuzzMetadata(f *testing.F) {
 		}
 	})
 }
-
-// Bytes of any kind as an MCAP file: no panic, no error of an unknown kind, and
-// the walk ends. Fuzz it with -fuzzminimizetime 10x, or most of the time goes into
-// making inputs smaller.
-func FuzzMCAP(f *testing.F) {
-	dir := f.TempDir()
-	for i, compression := range []string{"", "zstd", "lz4"} {
-		path := filepath.Join(dir, string(rune('a'+i)))
-		makeBag(f, path, compression)
-		f.Add([]byte(read(f, filepath.Join(path, filepath.Base(path)+"_0.mcap"))))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		path := filepath.Join(t.TempDir(), "fuzz.mcap")
-		if err := os.WriteFile(path, data, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		r, err := Open(path)
-		if err == nil {
-			for _, err = range r.Messages(context.Background()) {
-				if err != nil {
-					break
-				}
-			}
-		}
-		if err != nil && !errors.Is(err, ErrNotBag) && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrTruncated) {
-			t.Errorf("%v", err)
-		}
-	})
-}

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -46,6 +47,10 @@ func (r leftRow) compare(other leftRow) int {
 	return cmp.Or(cmp.Compare(r.time, other.time), cmp.Compare(r.id, other.id))
 }
 
+// errOrder is a table that is no tree any more: rows that come again. It would
+// never end.
+var errOrder = errors.New("rows come out of order")
+
 // eachLeft visits all rows of table messages that can be reached, by number.
 func eachLeft(ctx context.Context, db *sql.DB, visit func(row leftRow, topic int64)) error {
 	after := int64(0)
@@ -62,12 +67,15 @@ func eachLeft(ctx context.Context, db *sql.DB, visit func(row leftRow, topic int
 				if err := rows.Scan(&row.id, &topic, &row.time); err != nil {
 					return err
 				}
-				after = max(after, row.id)
+				if row.id <= after {
+					return errOrder
+				}
+				after = row.id
 				visit(row, topic)
 			}
 			return rows.Err()
 		}()
-		if !malformed(err) {
+		if err != errOrder && !malformed(err) {
 			return err
 		}
 		if after, err = behindHole(ctx, db, after); err == io.EOF {
@@ -83,35 +91,40 @@ func eachLeft(ctx context.Context, db *sql.DB, visit func(row leftRow, topic int
 // looks twice as far with each step and then halves, so it may miss rows between
 // two damaged parts that lie close.
 func behindHole(ctx context.Context, db *sql.DB, after int64) (int64, error) {
-	// probe looks for rows from a number on: nil if there are some, io.EOF if the
-	// table ends before.
+	// probe looks for the first row from a number on: io.EOF if the table ends before.
+	var first int64
 	probe := func(id int64) error {
-		var found int64
-		err := db.QueryRowContext(ctx, "SELECT id FROM messages NOT INDEXED WHERE id >= ? ORDER BY id LIMIT 1", id).Scan(&found)
+		err := db.QueryRowContext(ctx, "SELECT id FROM messages NOT INDEXED WHERE id >= ? ORDER BY id LIMIT 1", id).Scan(&first)
 		if err == sql.ErrNoRows {
 			return io.EOF
 		}
+		if err == nil && first < id {
+			return errOrder
+		}
 		return err
 	}
+	lost := func(err error) bool { return err == errOrder || malformed(err) }
 	bad, step := after+1, int64(1)
 	found := probe(bad + step)
-	for ; malformed(found); found = probe(bad + step) {
+	for ; lost(found); found = probe(bad + step) {
 		bad += step
 		step *= 2
 		if step > math.MaxInt32 || bad > math.MaxInt64-step {
 			return 0, io.EOF
 		}
 	}
+	next := first
 	for step > 1 && (found == nil || found == io.EOF) {
 		half := step / 2
 		switch err := probe(bad + half); {
-		case malformed(err):
+		case lost(err):
 			bad, step = bad+half, step-half
 		default:
-			step, found = half, err
+			step, found, next = half, err, first
 		}
 	}
-	return bad, found
+	// Not bad: there may be nothing for a long way up to the row that was found.
+	return next - 1, found
 }
 
 // countLeft counts the rows that can be reached.
