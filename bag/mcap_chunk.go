@@ -28,6 +28,7 @@ type chunk struct {
 	then    uint64 // the time of the first of those
 
 	buffer []byte // what records lie in
+	pause  *pausedChunk
 }
 
 // entry is a message in a chunk.
@@ -62,6 +63,7 @@ type chunkLoader struct {
 	index    *mcapFile
 	file     *os.File
 	buffer   []byte // for what is compressed
+	source   bytes.Reader
 	free     []*chunk
 	short    []*chunk // free ones that were shortened
 	decoders uncompressor
@@ -141,7 +143,7 @@ func (l *chunkLoader) shorten(c *chunk, size int, next chunkRef) *chunk {
 		return c
 	}
 	short := l.takeShort(bytes, size)
-	*short = chunk{ref: c.ref, err: c.err, short: true, skipped: c.at, buffer: short.buffer, entries: slices.Grow(short.entries[:0], keep)[:keep]}
+	*short = chunk{ref: c.ref, pause: c.pause, err: c.err, short: true, skipped: c.at, buffer: short.buffer, entries: slices.Grow(short.entries[:0], keep)[:keep]}
 	for i, e := range c.entries[c.at:][:keep] {
 		start := uint32(len(short.buffer))
 		short.buffer = append(short.buffer, c.records[e.start:e.end]...)
@@ -230,16 +232,22 @@ func (l *chunkLoader) unpack(c *chunk, cut bool) error {
 }
 
 func (l *chunkLoader) uncompress(c *chunk, format string, data []byte, size int64) error {
-	source, err := l.decoders.reader(format, bytes.NewReader(data))
+	l.source.Reset(data)
+	source, err := l.decoders.reader(format, &l.source)
 	if err != nil {
 		return err // that of an unknown compression is damage too, of this chunk
 	}
 	// What the file says is believed as far as its data may hold that much; beyond,
 	// the memory grows with what is really there.
-	out := bytes.NewBuffer(c.buffer[:0])
-	out.Grow(int(min(size, 64*int64(len(data)))) + bytes.MinRead)
-	_, err = io.CopyN(out, source, size)
-	c.buffer = out.Bytes()
+	believed := int(min(size, 64*int64(len(data))))
+	c.buffer = slices.Grow(c.buffer[:0], believed)[:believed]
+	n, err := io.ReadFull(source, c.buffer)
+	c.buffer = c.buffer[:n]
+	if err == nil && int64(n) < size {
+		out := bytes.NewBuffer(c.buffer)
+		_, err = io.CopyN(out, source, size-int64(n))
+		c.buffer = out.Bytes()
+	}
 	c.records = c.buffer
 	return err
 }

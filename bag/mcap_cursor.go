@@ -46,12 +46,12 @@ type pausedChunk struct {
 }
 
 // pausedChunks is a heap by the next message.
-type pausedChunks []pausedChunk
+type pausedChunks []*pausedChunk
 
 func (q pausedChunks) Len() int           { return len(q) }
 func (q pausedChunks) Less(i, j int) bool { return q[i].before(q[i].start, q[j].chunkRef, q[j].start) }
 func (q pausedChunks) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
-func (q *pausedChunks) Push(c any)        { *q = append(*q, c.(pausedChunk)) }
+func (q *pausedChunks) Push(c any)        { *q = append(*q, c.(*pausedChunk)) }
 func (q *pausedChunks) Pop() any {
 	last := len(*q) - 1
 	c := (*q)[last]
@@ -126,8 +126,10 @@ func (c *mcapCursor) resumes() bool {
 // walk.
 func (c *mcapCursor) load() error {
 	var w pausedChunk
+	var pause *pausedChunk
 	if c.resumes() {
-		w = heap.Pop(&c.paused).(pausedChunk)
+		pause = heap.Pop(&c.paused).(*pausedChunk)
+		w = *pause
 	} else {
 		w.chunkRef, c.fresh = c.fresh[0], c.fresh[1:]
 	}
@@ -144,7 +146,7 @@ func (c *mcapCursor) load() error {
 		c.loader.recycle(loaded)
 		return nil
 	}
-	loaded.at = w.given
+	loaded.at, loaded.pause = w.given, pause
 	if w.given == 0 {
 		c.begun++
 	}
@@ -176,9 +178,12 @@ func (c *mcapCursor) drop(index int) {
 	out := heap.Remove(&c.loaded, index).(*chunk)
 	c.held -= out.size()
 	if start, ok := out.rest(); ok {
-		w := pausedChunk{chunkRef: out.ref, given: out.skipped + out.at}
-		w.start = start
-		heap.Push(&c.paused, w)
+		if out.pause == nil {
+			out.pause = new(pausedChunk)
+		}
+		*out.pause = pausedChunk{chunkRef: out.ref, given: out.skipped + out.at}
+		out.pause.start = start
+		heap.Push(&c.paused, out.pause)
 	} else {
 		c.begun--
 	}
