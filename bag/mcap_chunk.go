@@ -84,12 +84,13 @@ func (l *chunkLoader) close() { l.decoders.close() }
 
 // load reads the chunk at ref and lists its messages in the order of time.
 func (l *chunkLoader) load(ref chunkRef) *chunk {
-	c := &chunk{}
+	var c *chunk
 	if n := len(l.free); n > 0 {
 		c, l.free = l.free[n-1], l.free[:n-1]
-		*c = chunk{buffer: c.buffer, entries: c.entries[:0]}
+		*c = chunk{ref: ref, buffer: c.buffer, entries: c.entries[:0]}
+	} else {
+		c = &chunk{ref: ref}
 	}
-	c.ref = ref
 	if ref.length > maxChunkSize {
 		c.err = fmt.Errorf("%w: a chunk of %d bytes, read are up to %d", ErrCorrupt, ref.length, maxChunkSize)
 		return c

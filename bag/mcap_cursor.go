@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 )
 
 // walkMemory is how much of chunks a walk holds in memory, in bytes; the garbage
@@ -36,6 +37,7 @@ type mcapCursor struct {
 	held  int  // bytes that they take
 	tight bool // the limit was not enough once
 	begun int  // chunks that are loaded or of which a part was given
+	loads int  // since it was tight
 }
 
 // pausedChunk is a chunk that is not in memory and of which some messages were
@@ -149,6 +151,13 @@ func (c *mcapCursor) load() error {
 	loaded.at, loaded.pause = w.given, pause
 	if w.given == 0 {
 		c.begun++
+	}
+	if c.tight {
+		// Each load leaves some garbage, and the collector waits until there is as much of
+		// it as of chunks.
+		if c.loads++; c.loads%4096 == 0 {
+			runtime.GC()
+		}
 	}
 	for len(c.loaded) > 0 && c.held+loaded.size() > c.limit {
 		c.tight = true
