@@ -149,7 +149,7 @@ func (c *mcapCursor) load() error {
 		return nil
 	}
 	loaded.at, loaded.pause = w.given, pause
-	if w.given == 0 {
+	if pause == nil {
 		c.begun++
 	}
 	if c.tight {

@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"syscall"
@@ -236,10 +238,12 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 		}
 		last := int64(0)
 		n := 0
+		var all []record
 		for m, err := range r.Messages(context.Background()) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			all = append(all, record{m.Topic, m.Time.UnixNano(), bytes.Clone(m.Data)})
 			got := record{m.Topic, m.Time.UnixNano(), m.Data}
 			if count[fmt.Sprint(got)]--; count[fmt.Sprint(got)] < 0 {
 				t.Fatalf("unexpected %v", got)
@@ -252,6 +256,21 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 		}
 		if n != len(want) {
 			t.Fatalf("%d messages, want %d", n, len(want))
+		}
+		// With next to no memory the same comes in the same order.
+		c, err := r.files[0].messages(context.Background(), rapid.IntRange(0, 2000).Draw(t, "memory"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.close()
+		var m Message
+		for i := range all {
+			if err := c.next(&m); err != nil || !reflect.DeepEqual(all[i], record{m.Topic, m.Time.UnixNano(), bytes.Clone(m.Data)}) {
+				t.Fatalf("message %d is %+v, want %+v: %v", i, m, all[i], err)
+			}
+		}
+		if err := c.next(&m); err != io.EOF {
+			t.Fatalf("behind the last message: %v", err)
 		}
 		if len(r.Topics()) != topics || !strings.Contains(r.Topics()[0].QoS, "depth: 7\n") {
 			t.Fatalf("topics %+v", r.Topics())
