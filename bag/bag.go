@@ -1,8 +1,10 @@
 // Package bag reads and writes rosbag2 recordings: directories with a
-// metadata.yaml and MCAP or SQLite storage, and plain .mcap files.
+// metadata.yaml and MCAP or SQLite storage, whole files or single messages
+// compressed or not, and plain .mcap and .db3 files.
 //
 // [Open] finds out what is there and [Reader.Messages] walks all messages in the
-// order they were received, over all files, with a few chunks in memory.
+// order they were received, over all files, in memory that does not grow with
+// the bag. Of damaged files it reads what is left, see [DamagedError].
 // [Create] makes a directory that `ros2 bag play` of ROS 2 Humble plays, and
 // [Recorder] stands between it and code that must not wait for a disk.
 //
@@ -11,7 +13,6 @@ package bag
 
 import (
 	"errors"
-	"fmt"
 	"time"
 )
 
@@ -45,21 +46,3 @@ var (
 	ErrCorrupt     = errors.New("corrupt bag")
 	ErrTruncated   = errors.New("truncated bag")
 )
-
-// DamagedError ends the messages of a bag of which not everything could be read.
-// What could be read came before it.
-type DamagedError struct {
-	File   string
-	Offset int64  // byte where the first damage begins, -1 if the storage does not tell
-	Read   uint64 // messages that were read from this file
-	Err    error  // matches ErrTruncated or ErrCorrupt
-}
-
-func (e *DamagedError) Error() string {
-	if e.Offset < 0 {
-		return fmt.Sprintf("%s: %d messages read: %v", e.File, e.Read, e.Err)
-	}
-	return fmt.Sprintf("%s: %d messages read, damaged at byte %d: %v", e.File, e.Read, e.Offset, e.Err)
-}
-
-func (e *DamagedError) Unwrap() error { return e.Err }

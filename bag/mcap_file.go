@@ -1,13 +1,16 @@
 package bag
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"os"
 	"slices"
 
@@ -49,19 +52,34 @@ type mcapFile struct {
 // chunkRef is where a chunk lies: a chunk record, or a run of records outside of
 // chunks, which is read as if it were one.
 type chunkRef struct {
-	offset, length int64 // of the records, headers included
-	start          uint64
-	bare           bool
-	cut            bool // the file ends within it
+	offset int64  // of the first record, its header included
+	start  uint64 // time of the first message
+	length uint32 // of the records, headers included; math.MaxUint32 for all above
+	bare   bool
+	cut    bool // the file ends within it
 }
 
-// openMCAP reads the index of f, or makes one.
-func openMCAP(f *os.File) (*mcapFile, error) {
+func newChunkRef(offset int64, length uint64) chunkRef {
+	return chunkRef{offset: offset, length: uint32(min(length, math.MaxUint32))}
+}
+
+// before says whether a message of r at time comes before one of other.
+func (r chunkRef) before(time uint64, other chunkRef, otherTime uint64) bool {
+	return cmp.Or(cmp.Compare(time, otherTime), cmp.Compare(r.offset, other.offset)) < 0
+}
+
+// openMCAP reads the index of a file, or makes one.
+func openMCAP(path string) (*mcapFile, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
 	stat, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
-	m := &mcapFile{path: f.Name(), size: stat.Size()}
+	m := &mcapFile{path: path, size: stat.Size()}
 	m.reset()
 	counts, err := m.readSummary(f)
 	if err != nil {
@@ -71,14 +89,8 @@ func openMCAP(f *os.File) (*mcapFile, error) {
 			return nil, err
 		}
 	}
-	slices.SortStableFunc(m.chunks, func(a, b chunkRef) int {
-		switch {
-		case a.start < b.start:
-			return -1
-		case a.start > b.start:
-			return 1
-		}
-		return 0
+	slices.SortFunc(m.chunks, func(a, b chunkRef) int {
+		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.offset, b.offset))
 	})
 	for id, c := range m.channels {
 		m.sum.topics = append(m.sum.topics, m.topic(c, counts[id]))
@@ -91,7 +103,7 @@ func (m *mcapFile) reset() {
 	m.schemas = map[uint16]*mcap.Schema{}
 	m.channels = map[uint16]*mcap.Channel{}
 	m.chunks = nil
-	m.sum = summary{}
+	m.sum = summary{total: -1}
 }
 
 func (m *mcapFile) summary() *summary { return &m.sum }
@@ -105,15 +117,6 @@ func (m *mcapFile) topic(c *mcap.Channel, count uint64) Topic {
 		}
 	}
 	return t
-}
-
-func (m *mcapFile) see(start, end uint64) {
-	if s := fromNanoseconds(start); m.sum.start.IsZero() || s.Before(m.sum.start) {
-		m.sum.start = s
-	}
-	if e := fromNanoseconds(end); m.sum.end.IsZero() || e.After(m.sum.end) {
-		m.sum.end = e
-	}
 }
 
 // readSummary fills the index from the summary section at the file's end, and
@@ -138,18 +141,10 @@ func (m *mcapFile) readSummary(f *os.File) (map[uint16]uint64, error) {
 	if start < uint64(len(mcap.Magic)) || start > end || end-start > maxSummarySize {
 		return nil, errors.New("no summary")
 	}
-	section := make([]byte, end-start)
-	if _, err := f.ReadAt(section, int64(start)); err != nil {
-		return nil, err
-	}
 	sum := crc32.NewIEEE()
-	sum.Write(section)
-	sum.Write(tail[:footerSize-4])
-	if footer.SummaryCRC != 0 && footer.SummaryCRC != sum.Sum32() {
-		return nil, errors.New("summary with a wrong checksum")
-	}
+	section := bufio.NewReaderSize(io.TeeReader(io.NewSectionReader(f, int64(start), int64(end-start)), sum), 64<<10)
 	var statistics *mcap.Statistics
-	if err := eachRecord(section, func(op mcap.OpCode, _ int, body []byte) error {
+	if err := streamRecords(section, end-start, func(op mcap.OpCode, body []byte) error {
 		switch op {
 		case mcap.OpStatistics:
 			statistics, err = mcap.ParseStatistics(body)
@@ -161,24 +156,36 @@ func (m *mcapFile) readSummary(f *os.File) (map[uint16]uint64, error) {
 	}); err != nil {
 		return nil, err
 	}
-	if statistics == nil || int(statistics.ChunkCount) != len(m.chunks) || statistics.MessageCount > 0 && len(m.chunks) == 0 {
+	sum.Write(tail[:footerSize-4])
+	if footer.SummaryCRC != 0 && footer.SummaryCRC != sum.Sum32() {
+		return nil, errors.New("summary with a wrong checksum")
+	}
+	if statistics == nil || int(statistics.ChunkCount) != len(m.chunks) || statistics.MessageCount > 0 && len(m.chunks) == 0 ||
+		// Channels that only the chunks define would be unknown to a chunk that comes
+		// first in time and not in the file.
+		int(statistics.ChannelCount) > len(m.channels) || int(statistics.SchemaCount) > len(m.schemas) {
 		return nil, errors.New("no complete index")
 	}
+	m.sum.total = int64(min(statistics.MessageCount, math.MaxInt64))
 	if statistics.MessageCount > 0 {
-		m.see(statistics.MessageStartTime, statistics.MessageEndTime)
+		m.sum.see(statistics.MessageStartTime, statistics.MessageEndTime)
 	}
 	return statistics.ChannelMessageCounts, nil
 }
 
 func (m *mcapFile) addChunkIndex(body []byte) error {
-	c, err := mcap.ParseChunkIndex(body)
-	if err != nil {
-		return err
+	// Its first fields, which is all of it that is needed here and in a large file
+	// much less than mcap's parser gives.
+	if len(body) < 8+8+8+8 {
+		return io.ErrUnexpectedEOF
 	}
-	if c.ChunkStartOffset > uint64(m.size) || c.ChunkLength > uint64(m.size)-c.ChunkStartOffset {
+	start, offset, length := binary.LittleEndian.Uint64(body), binary.LittleEndian.Uint64(body[16:]), binary.LittleEndian.Uint64(body[24:])
+	if offset > uint64(m.size) || length > uint64(m.size)-offset {
 		return errors.New("a chunk beyond the file's end")
 	}
-	m.chunks = append(m.chunks, chunkRef{offset: int64(c.ChunkStartOffset), length: int64(c.ChunkLength), start: c.MessageStartTime})
+	ref := newChunkRef(int64(offset), length)
+	ref.start = start
+	m.chunks = append(m.chunks, ref)
 	return nil
 }
 
@@ -199,95 +206,6 @@ func (m *mcapFile) define(op mcap.OpCode, body []byte) error {
 		m.channels[c.ID] = c
 	}
 	return nil
-}
-
-// scan makes an index by going through the whole file, and notes where it stops
-// making sense.
-func (m *mcapFile) scan(f *os.File) (map[uint16]uint64, error) {
-	counts := map[uint16]uint64{}
-	loader := chunkLoader{index: m, file: f}
-	add := func(ref chunkRef) error {
-		chunk := loader.load(ref)
-		if chunk.err != nil && !errors.Is(chunk.err, ErrTruncated) && !errors.Is(chunk.err, ErrCorrupt) {
-			return chunk.err // the disk's, not the data's
-		}
-		if len(chunk.entries) > 0 {
-			// entries are in the order of time
-			ref.start = chunk.entries[0].time
-			m.see(ref.start, chunk.entries[len(chunk.entries)-1].time)
-			m.chunks = append(m.chunks, ref)
-		}
-		for _, e := range chunk.entries {
-			counts[e.channel]++
-		}
-		if chunk.err != nil {
-			m.note(ref.offset, chunk.err)
-		}
-		loader.recycle(chunk)
-		return nil
-	}
-	bare := chunkRef{bare: true}
-	flush := func() error {
-		if bare.length == 0 {
-			return nil
-		}
-		ref := bare
-		bare = chunkRef{bare: true}
-		return add(ref)
-	}
-	header := make([]byte, recordHeaderSize)
-	offset := int64(len(mcap.Magic))
-	for {
-		if _, err := f.ReadAt(header, offset); err == io.EOF {
-			m.note(offset, fmt.Errorf("%w: the file ends before its footer", ErrTruncated))
-			return counts, flush()
-		} else if err != nil {
-			return nil, err
-		}
-		op, length := mcap.OpCode(header[0]), binary.LittleEndian.Uint64(header[1:])
-		left := m.size - offset - recordHeaderSize
-		ref := chunkRef{offset: offset, length: recordHeaderSize + int64(min(length, uint64(left))), cut: length > uint64(left)}
-		switch op {
-		case mcap.OpDataEnd, mcap.OpFooter:
-			return counts, flush()
-		case mcap.OpReserved:
-			m.note(offset, fmt.Errorf("%w: no MCAP record here", ErrCorrupt))
-			return counts, flush()
-		case mcap.OpChunk:
-			if err := flush(); err != nil {
-				return nil, err
-			}
-			if err := add(ref); err != nil {
-				return nil, err
-			}
-		case mcap.OpSchema, mcap.OpChannel, mcap.OpMessage:
-			if ref.cut {
-				break
-			}
-			if bare.length == 0 {
-				bare.offset = offset
-			}
-			// Other records may lie between; they are skipped when the run is read.
-			bare.length = offset + ref.length - bare.offset
-			if bare.length >= bareRun {
-				if err := flush(); err != nil {
-					return nil, err
-				}
-			}
-		}
-		if ref.cut {
-			m.note(offset, fmt.Errorf("%w: the file ends within a %s record", ErrTruncated, op))
-			return counts, flush()
-		}
-		offset += ref.length
-	}
-}
-
-// note keeps the first damage.
-func (m *mcapFile) note(offset int64, err error) {
-	if m.damage == nil {
-		m.damage = &DamagedError{File: m.path, Offset: offset, Err: err}
-	}
 }
 
 // eachRecord walks the records in data. Its errors are ErrCorrupt, or the
@@ -311,12 +229,37 @@ func eachRecord(data []byte, visit func(op mcap.OpCode, offset int, body []byte)
 	return nil
 }
 
-func (m *mcapFile) messages(ctx context.Context) (cursor, error) {
+// streamRecords walks the records in the next size bytes of r without having them
+// all in memory. A body is valid during the visit.
+func streamRecords(r io.Reader, size uint64, visit func(op mcap.OpCode, body []byte) error) error {
+	var header [recordHeaderSize]byte
+	var body []byte
+	for size > 0 {
+		if _, err := io.ReadFull(r, header[:]); err != nil {
+			return err
+		}
+		length := binary.LittleEndian.Uint64(header[1:])
+		if size < recordHeaderSize || length > size-recordHeaderSize {
+			return errors.New("a record beyond the summary's end")
+		}
+		size -= recordHeaderSize + length
+		body = slices.Grow(body[:0], int(length))[:length]
+		if _, err := io.ReadFull(r, body); err != nil {
+			return err
+		}
+		if err := visit(mcap.OpCode(header[0]), body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *mcapFile) messages(ctx context.Context, memory int) (cursor, error) {
 	f, err := os.Open(m.path)
 	if err != nil {
 		return nil, err
 	}
-	c := &mcapCursor{file: f, loader: chunkLoader{index: m, file: f}, waiting: m.chunks}
+	c := &mcapCursor{file: f, loader: chunkLoader{index: m, file: f}, limit: memory, fresh: m.chunks}
 	if m.damage != nil {
 		damage := *m.damage
 		c.damage = &damage

@@ -1,6 +1,7 @@
 package bag
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -89,6 +90,43 @@ func (q *qosProfiles) UnmarshalYAML(node *yaml.Node) error {
 	return nil
 }
 
+// What compression_mode in metadata.yaml says, in lower case.
+const (
+	compressedNot     = "none"
+	compressedFile    = "file"
+	compressedMessage = "message"
+)
+
+// compression returns one of the above, or "" for a mode that is none of them.
+func (i *bagInfo) compression() string {
+	switch mode := strings.ToLower(i.CompressionMode); mode {
+	case "":
+		return compressedNot
+	case compressedNot, compressedFile, compressedMessage:
+		return mode
+	}
+	return ""
+}
+
+// count returns how many messages a file of the bag has, -1 if the metadata do
+// not tell. In those of compressed files, some versions name the file as it was
+// before.
+func (i *bagInfo) count(path string) int64 {
+	count := uint64(math.MaxUint64)
+	for _, f := range i.Files {
+		if f.Path == path || f.Path == strings.TrimSuffix(path, filepath.Ext(path)) {
+			count = f.Count
+		}
+	}
+	if len(i.Files) == 0 && len(i.Paths) == 1 {
+		count = i.MessageCount
+	}
+	if count > math.MaxInt64 {
+		return -1
+	}
+	return int64(count)
+}
+
 // readMetadata reads dir's metadata.yaml.
 func readMetadata(dir string) (*bagInfo, error) {
 	path := filepath.Join(dir, metadataFile)
@@ -125,9 +163,11 @@ func parseMetadata(text []byte) (*bagInfo, error) {
 		return nil, fmt.Errorf("%w: metadata version %d, read are %d to %d", ErrUnsupported, info.Version, oldestMetadata, newestMetadata)
 	case info.Storage != "mcap" && info.Storage != "sqlite3":
 		return nil, fmt.Errorf("%w: storage %q, read are mcap and sqlite3", ErrUnsupported, info.Storage)
-	case info.CompressionFormat != "" || info.CompressionMode != "" && !strings.EqualFold(info.CompressionMode, "none"):
-		return nil, fmt.Errorf("%w: compression_format %q of each %s; rewrite it uncompressed with ros2 bag convert (chunks compressed within MCAP are read)",
-			ErrUnsupported, info.CompressionFormat, strings.ToLower(info.CompressionMode))
+	case info.compression() == "":
+		return nil, fmt.Errorf("%w: compression_mode %q, read are file and message", ErrUnsupported, info.CompressionMode)
+	case info.compression() != compressedNot && info.CompressionFormat != formatZstd && info.CompressionFormat != formatLZ4:
+		return nil, fmt.Errorf("%w: compression_format %q of each %s, read are zstd and lz4; rewrite it with `ros2 bag convert`",
+			ErrUnsupported, info.CompressionFormat, info.compression())
 	case len(info.Paths) == 0:
 		return nil, fmt.Errorf("%w: relative_file_paths names no file", ErrCorrupt)
 	}
@@ -139,14 +179,23 @@ func parseMetadata(text []byte) (*bagInfo, error) {
 	return info, nil
 }
 
-// writeMetadata writes dir's metadata.yaml, whole or not at all.
+// writeMetadata writes dir's metadata.yaml, whole or not at all, also if the power
+// goes.
 func writeMetadata(dir string, info *bagInfo) error {
 	text, err := yaml.Marshal(metadata{*info})
 	if err != nil {
 		return fmt.Errorf("metadata: %w", err)
 	}
 	temporary := filepath.Join(dir, "."+metadataFile)
-	if err := os.WriteFile(temporary, text, 0o644); err != nil {
+	err = func() error {
+		f, err := os.Create(temporary)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(text)
+		return errors.Join(err, f.Sync(), f.Close())
+	}()
+	if err != nil {
 		os.Remove(temporary) // may be half there, on a full disk
 		return err
 	}

@@ -28,14 +28,26 @@ type Reader struct {
 type storage interface {
 	// summary is what a look at the file, without its payloads, tells.
 	summary() *summary
-	// messages begins a walk in the order of receive times.
-	messages(ctx context.Context) (cursor, error)
+	// messages begins a walk in the order of receive times that holds about so many
+	// bytes of messages.
+	messages(ctx context.Context, memory int) (cursor, error)
 }
 
 type summary struct {
 	path       string
 	topics     []Topic
 	start, end time.Time // of the messages; zero without any
+	total      int64     // messages that the file had when it was whole, -1 where nothing tells
+}
+
+// see widens the span of the messages.
+func (s *summary) see(start, end uint64) {
+	if t := fromNanoseconds(start); s.start.IsZero() || t.Before(s.start) {
+		s.start = t
+	}
+	if t := fromNanoseconds(end); s.end.IsZero() || t.After(s.end) {
+		s.end = t
+	}
 }
 
 // cursor is a walk through one file.
@@ -51,21 +63,32 @@ type cursor interface {
 // directory without metadata.yaml, as a recorder that was killed leaves it, is
 // read as the storage files in it.
 //
-// An MCAP file that is truncated or has no index is scanned for what it holds,
-// and is an error only at the end of [Reader.Messages].
+// A file that is damaged, truncated or without an index is searched for what it
+// still holds, and is an error only at the end of [Reader.Messages]. Files that
+// were compressed whole are unpacked into os.TempDir, one after the other, while
+// they are looked at and again while they are walked.
 func Open(path string) (*Reader, error) {
 	paths, info, err := find(path)
 	if err != nil {
 		return nil, fmt.Errorf("bag %s: %w", path, err)
 	}
 	r := &Reader{path: path}
-	for _, file := range paths {
+	for i, file := range paths {
 		s, err := openStorage(file)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%w: %s names %s, which is missing", ErrCorrupt, metadataFile, filepath.Base(file))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("bag %s: %w", path, err)
+		}
+		switch {
+		case info == nil:
+			s = packedMessages{storage: s}
+		case info.compression() == compressedMessage:
+			s = packedMessages{storage: s, format: info.CompressionFormat}
+		}
+		if sum := s.summary(); info != nil && sum.total < 0 {
+			sum.total = info.count(info.Paths[i])
 		}
 		r.files = append(r.files, s)
 	}
@@ -88,7 +111,12 @@ func find(path string) ([]string, *bagInfo, error) {
 	case err == nil:
 		var paths []string
 		for _, name := range info.Paths {
-			paths = append(paths, filepath.Join(path, name))
+			file := filepath.Join(path, name)
+			// Foxy has the bag's name in front of those of compressed files.
+			if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) && info.Version == oldestMetadata {
+				file = filepath.Join(path, filepath.Base(name))
+			}
+			paths = append(paths, file)
 		}
 		return paths, info, nil
 	case !errors.Is(err, fs.ErrNotExist):
@@ -100,7 +128,16 @@ func find(path string) ([]string, *bagInfo, error) {
 	}
 	var paths []string
 	for _, e := range entries {
-		if ext := filepath.Ext(e.Name()); !e.IsDir() && (ext == ".mcap" || ext == ".db3") {
+		name := e.Name()
+		if ext := filepath.Ext(name); ext == ".zstd" || ext == ".lz4" {
+			name = strings.TrimSuffix(name, ext)
+			// A recorder that was killed while it compressed leaves both; the compressed one
+			// may be half.
+			if slices.ContainsFunc(entries, func(other fs.DirEntry) bool { return other.Name() == name }) {
+				continue
+			}
+		}
+		if ext := filepath.Ext(name); !e.IsDir() && (ext == ".mcap" || ext == ".db3") {
 			paths = append(paths, filepath.Join(path, e.Name()))
 		}
 	}
@@ -112,6 +149,32 @@ func find(path string) ([]string, *bagInfo, error) {
 
 // openStorage opens a file by what it begins with.
 func openStorage(path string) (storage, error) {
+	begin, err := beginning(path)
+	if err != nil {
+		return nil, err
+	}
+	if packed(begin) != formatNone {
+		return openPacked(path)
+	}
+	return openPlain(path)
+}
+
+// openPlain opens a file that is not compressed.
+func openPlain(path string) (storage, error) {
+	begin, err := beginning(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case bytes.HasPrefix(begin, mcapMagic()):
+		return openMCAP(path)
+	case string(begin) == "SQLite format 3\x00":
+		return openSQLite(path)
+	}
+	return nil, fmt.Errorf("%w: %s begins neither as MCAP nor as SQLite", ErrNotBag, filepath.Base(path))
+}
+
+// beginning reads a file's first bytes, up to 16.
+func beginning(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -122,13 +185,7 @@ func openStorage(path string) (storage, error) {
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return nil, err
 	}
-	switch begin = begin[:n]; {
-	case bytes.HasPrefix(begin, mcapMagic()):
-		return openMCAP(f)
-	case string(begin) == "SQLite format 3\x00":
-		return openSQLite(path)
-	}
-	return nil, fmt.Errorf("%w: %s begins neither as MCAP nor as SQLite", ErrNotBag, filepath.Base(path))
+	return begin[:n], nil
 }
 
 // gather adds up the topics of all files.
@@ -192,7 +249,7 @@ func (r *Reader) End() time.Time {
 // message, with a [*DamagedError] for each file of which something is lost.
 func (r *Reader) Messages(ctx context.Context) iter.Seq2[*Message, error] {
 	return func(yield func(*Message, error) bool) {
-		w := walk{ctx: ctx, waiting: r.files}
+		w := walk{ctx: ctx, waiting: r.files, memory: walkMemory / r.together()}
 		defer w.close()
 		for {
 			m, err := w.next()
@@ -210,11 +267,27 @@ func (r *Reader) Messages(ctx context.Context) iter.Seq2[*Message, error] {
 	}
 }
 
+// together returns how many files a walk has open at most.
+func (r *Reader) together() int {
+	most := 1
+	for i, file := range r.files {
+		open := 1
+		for _, earlier := range r.files[:i] {
+			if !earlier.summary().end.Before(file.summary().start) {
+				open++
+			}
+		}
+		most = max(most, open)
+	}
+	return most
+}
+
 // walk merges the files' cursors by time. A file is opened when the time has
 // come for its first message, and closed behind its last.
 type walk struct {
 	ctx     context.Context
 	waiting []storage
+	memory  int     // for each file, in bytes
 	heads   []*head // in the order of files
 	given   *head   // whose message the caller has
 	damage  []error
@@ -223,6 +296,7 @@ type walk struct {
 // head is an open file with its next message.
 type head struct {
 	cursor  cursor
+	file    *summary
 	message Message
 }
 
@@ -239,12 +313,12 @@ func (w *walk) next() (*Message, error) {
 	for {
 		first := w.first()
 		if len(w.waiting) > 0 && (first == nil || !w.waiting[0].summary().start.After(first.message.Time)) {
-			c, err := w.waiting[0].messages(w.ctx)
+			c, err := w.waiting[0].messages(w.ctx, w.memory)
 			if err != nil {
 				return nil, err
 			}
+			h := &head{cursor: c, file: w.waiting[0].summary()}
 			w.waiting = w.waiting[1:]
-			h := &head{cursor: c}
 			w.heads = append(w.heads, h)
 			if err := w.advance(h); err != nil {
 				return nil, err
@@ -287,6 +361,7 @@ func (w *walk) advance(h *head) error {
 	}
 	var damage *DamagedError
 	if errors.As(err, &damage) {
+		damage.lost(h.file.total)
 		w.damage = append(w.damage, err)
 		return nil
 	}

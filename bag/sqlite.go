@@ -14,13 +14,15 @@ import (
 
 // sqliteFile is a .db3 file of rosbag2: tables topics and messages.
 type sqliteFile struct {
-	sum    summary
-	topics map[int64]Topic // by row id
+	sum     summary
+	topics  map[int64]Topic // by row id
+	salvage bool            // it is damaged
 }
 
 // openDB opens a .db3 for reading. A file in a directory that cannot be written
-// still opens, as SQLite then takes it for one that nobody changes.
-func openDB(ctx context.Context, path string) (*sql.DB, error) {
+// still opens, as SQLite then takes it for one that nobody changes. With salvage,
+// a file opens that is shorter than it says.
+func openDB(ctx context.Context, path string, salvage bool) (*sql.DB, error) {
 	absolute, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
@@ -28,17 +30,19 @@ func openDB(ctx context.Context, path string) (*sql.DB, error) {
 	for _, options := range []string{"mode=ro", "immutable=1"} {
 		uri := url.URL{Scheme: "file", Path: absolute, RawQuery: options}
 		var db *sql.DB
-		if db, err = sql.Open("sqlite3", uri.String()); err != nil {
+		if salvage {
+			db = sql.OpenDB(damagedDB(uri.String()))
+		} else if db, err = sql.Open("sqlite3", uri.String()); err != nil {
 			return nil, err
 		}
 		db.SetMaxOpenConns(1)
 		var n int
-		if err = db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master").Scan(&n); err == nil {
+		if err = db.QueryRowContext(ctx, "SELECT count(*) FROM topics").Scan(&n); err == nil {
 			return db, nil
 		}
 		db.Close()
 		var failed sqlite3.Error
-		if !errors.As(err, &failed) || failed.Code != sqlite3.ErrCantOpen {
+		if !errors.As(err, &failed) || failed.Code != sqlite3.ErrCantOpen && failed.Code != sqlite3.ErrReadonly {
 			break
 		}
 	}
@@ -47,16 +51,12 @@ func openDB(ctx context.Context, path string) (*sql.DB, error) {
 
 func openSQLite(path string) (*sqliteFile, error) {
 	ctx := context.Background()
-	db, err := openDB(ctx, path)
+	f := &sqliteFile{}
+	err := f.read(ctx, path, false)
+	if malformed(err) {
+		err = f.read(ctx, path, true)
+	}
 	if err != nil {
-		return nil, sqliteError(path, err)
-	}
-	defer db.Close()
-	f := &sqliteFile{sum: summary{path: path}, topics: map[int64]Topic{}}
-	if err := f.readTopics(ctx, db); err != nil {
-		return nil, sqliteError(path, err)
-	}
-	if err := f.count(ctx, db); err != nil {
 		return nil, sqliteError(path, err)
 	}
 	for _, t := range f.topics {
@@ -65,11 +65,33 @@ func openSQLite(path string) (*sqliteFile, error) {
 	return f, nil
 }
 
-func sqliteError(path string, err error) error {
+// read fills f with what a file holds, or with what is left in it.
+func (f *sqliteFile) read(ctx context.Context, path string, salvage bool) error {
+	*f = sqliteFile{sum: summary{path: path, total: -1}, topics: map[int64]Topic{}, salvage: salvage}
+	db, err := openDB(ctx, path, salvage)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := f.readTopics(ctx, db); err != nil {
+		return err
+	}
+	if salvage {
+		return f.countLeft(ctx, db)
+	}
+	return f.count(ctx, db)
+}
+
+// malformed says whether SQLite could not make sense of a file.
+func malformed(err error) bool {
 	var failed sqlite3.Error
-	if errors.As(err, &failed) && failed.Code == sqlite3.ErrCorrupt {
-		// SQLite refuses to read half a file.
-		err = fmt.Errorf("%w; copy the file again, it is incomplete or damaged (of MCAP files the whole part can be read)", err)
+	return errors.As(err, &failed) && (failed.Code == sqlite3.ErrCorrupt || failed.Code == sqlite3.ErrNotADB ||
+		failed.ExtendedCode == sqlite3.ErrIoErrShortRead) // half a page
+}
+
+func sqliteError(path string, err error) error {
+	if malformed(err) {
+		err = fmt.Errorf("%w; not even its topics can be read: copy the file again", err)
 	}
 	return fmt.Errorf("%w: %s: %w", ErrCorrupt, filepath.Base(path), err)
 }
@@ -118,66 +140,84 @@ func (f *sqliteFile) count(ctx context.Context, db *sql.DB) error {
 		}
 		t.Count = count
 		f.topics[id] = t
-		if s := fromNanoseconds(uint64(max(start, 0))); f.sum.start.IsZero() || s.Before(f.sum.start) {
-			f.sum.start = s
-		}
-		if e := fromNanoseconds(uint64(max(end, 0))); f.sum.end.IsZero() || e.After(f.sum.end) {
-			f.sum.end = e
-		}
+		f.sum.see(uint64(max(start, 0)), uint64(max(end, 0)))
 	}
 	return rows.Err()
 }
 
 func (f *sqliteFile) summary() *summary { return &f.sum }
 
-func (f *sqliteFile) messages(ctx context.Context) (cursor, error) {
-	db, err := openDB(ctx, f.sum.path)
+func (f *sqliteFile) messages(ctx context.Context, _ int) (cursor, error) {
+	db, err := openDB(ctx, f.sum.path, f.salvage)
 	if err != nil {
 		return nil, sqliteError(f.sum.path, err)
 	}
-	// rosbag2 has an index on timestamp, so this streams.
-	rows, err := db.QueryContext(ctx, "SELECT topic_id, timestamp, data FROM messages ORDER BY timestamp, id")
+	c := &sqliteCursor{ctx: ctx, file: f, db: db}
+	if f.salvage {
+		err = c.salvage(f.damage())
+	} else {
+		// rosbag2 has an index on timestamp, so this streams.
+		c.rows, err = db.QueryContext(ctx, "SELECT id, topic_id, timestamp, data FROM messages ORDER BY timestamp, id")
+	}
 	if err != nil {
 		db.Close()
 		return nil, sqliteError(f.sum.path, err)
 	}
-	return &sqliteCursor{file: f, db: db, rows: rows}, nil
+	return c, nil
 }
 
-// sqliteCursor walks a file's messages.
+// sqliteCursor walks a file's messages: one query as long as that goes well, then
+// message by message.
 type sqliteCursor struct {
+	ctx  context.Context
 	file *sqliteFile
 	db   *sql.DB
-	rows *sql.Rows
 	data sql.RawBytes
 	read uint64
+	last leftRow // the message that was read last
+
+	rows   *sql.Rows // of the query, or of the message that the caller has
+	left   []leftRow // what the query did not reach
+	damage *DamagedError
 }
 
 func (c *sqliteCursor) next(m *Message) error {
+	if c.damage == nil {
+		err := c.scan(m)
+		if !malformed(err) {
+			return err
+		}
+		if err := c.salvage(fmt.Errorf("%w: %w", ErrCorrupt, err)); err != nil {
+			return err
+		}
+	}
+	return c.nextLeft(m)
+}
+
+// scan reads the next row of the query.
+func (c *sqliteCursor) scan(m *Message) error {
 	if !c.rows.Next() {
 		if err := c.rows.Err(); err != nil {
-			return c.damaged(err)
+			return err
 		}
 		return io.EOF
 	}
-	var id, timestamp int64
-	if err := c.rows.Scan(&id, &timestamp, &c.data); err != nil {
-		return c.damaged(err)
+	var topic int64
+	var row leftRow
+	if err := c.rows.Scan(&row.id, &topic, &row.time, &c.data); err != nil {
+		return err
 	}
 	c.read++
-	t := c.file.topics[id]
-	*m = Message{Topic: t.Name, Type: t.Type, Time: fromNanoseconds(uint64(max(timestamp, 0))), Data: c.data}
+	c.last = row
+	t := c.file.topics[topic]
+	*m = Message{Topic: t.Name, Type: t.Type, Time: fromNanoseconds(uint64(max(row.time, 0))), Data: c.data}
 	return nil
 }
 
-// damaged tells a broken file from a walk that was cancelled.
-func (c *sqliteCursor) damaged(err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	return &DamagedError{File: c.file.sum.path, Offset: -1, Read: c.read, Err: fmt.Errorf("%w: %w", ErrCorrupt, err)}
-}
-
 func (c *sqliteCursor) close() error {
-	return errors.Join(c.rows.Close(), c.db.Close())
+	var err error
+	if c.rows != nil {
+		err = c.rows.Close()
+	}
+	return errors.Join(err, c.db.Close())
 }

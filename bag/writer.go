@@ -41,8 +41,10 @@ func (o Options) Validate() error {
 // Writer writes a bag directory with MCAP storage, as `ros2 bag play` of Humble
 // and later reads it. It is for one goroutine; see [Recorder].
 //
-// What was written before an error, or before a crash, stays readable: chunks go
-// to the file whole, and metadata.yaml comes last.
+// What was written before an error, or before the process is killed, stays
+// readable: chunks go to the file whole, and a metadata.yaml with the topics comes
+// before the first message, so that `ros2 bag play` takes what there is. Its
+// counts and duration come last.
 type Writer struct {
 	dir    string
 	file   writableFile
@@ -53,6 +55,7 @@ type Writer struct {
 	topics map[string]*writtenTopic
 	order  []*writtenTopic
 	types  map[string]uint16 // schema by ROS type
+	named  int               // of order, those that metadata.yaml has
 	info   fileInfo
 	first  int64
 	last   int64
@@ -130,7 +133,8 @@ func newWriter(dir string, f writableFile, options Options) (*Writer, error) {
 }
 
 // AddTopic makes a topic known; it must come before the topic's messages. Adding
-// the same one again does nothing. Without a Definition, that of package msgs is
+// the same one again does nothing. QoS is written as Humble reads it, from any
+// version; what it lacks is the system's default. Without a Definition, that of package msgs is
 // written; a type that is unknown there is written without one, which playing
 // back does not need but some viewers do.
 func (w *Writer) AddTopic(t Topic) error {
@@ -149,6 +153,11 @@ func (w *Writer) AddTopic(t Topic) error {
 	if len(w.order) == math.MaxUint16 {
 		return fmt.Errorf("bag %s: topic %s: MCAP holds at most %d", w.dir, t.Name, math.MaxUint16)
 	}
+	qos, err := humbleQoS(t.QoS)
+	if err != nil {
+		return fmt.Errorf("bag %s: topic %s: %w", w.dir, t.Name, err)
+	}
+	t.QoS = qos
 	if t.Format == "" {
 		t.Format = "cdr"
 	}
@@ -205,6 +214,13 @@ func (w *Writer) Write(topic string, stamp time.Time, data []byte) error {
 	t.Count++
 	w.info.Count++
 	w.first, w.last = min(w.first, ns), max(w.last, ns)
+	if w.named < len(w.order) {
+		w.named = len(w.order)
+		if err := writeMetadata(w.dir, w.unfinished()); err != nil {
+			w.failed = fmt.Errorf("bag %s: %w", w.dir, err)
+			return w.failed
+		}
+	}
 	return nil
 }
 
@@ -247,6 +263,16 @@ func (w *Writer) done(err error) error {
 	}
 	w.good = int64(w.mcap.Offset())
 	return nil
+}
+
+// unfinished is the metadata of a bag that is being written: it counts nothing.
+func (w *Writer) unfinished() *bagInfo {
+	info := w.metadata()
+	info.Duration, info.MessageCount, info.Files = nanoseconds{}, 0, []fileInfo{}
+	for i := range info.Topics {
+		info.Topics[i].Count = 0
+	}
+	return info
 }
 
 func (w *Writer) metadata() *bagInfo {

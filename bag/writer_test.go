@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"syscall"
@@ -31,7 +33,7 @@ func makeBag(t testing.TB, dir, compression string) {
 		t.Fatal(err)
 	}
 	for _, topic := range []Topic{
-		{Name: "/instruction", Type: "std_msgs/msg/String", QoS: "- history: 1\n  depth: 1\n  reliability: 1\n  durability: 2\n"},
+		{Name: "/instruction", Type: "std_msgs/msg/String", QoS: "- history: keep_last\n  depth: 1\n  reliability: reliable\n  durability: 1\n"},
 		{Name: "/joints", Type: "sensor_msgs/msg/JointState"},
 		{Name: "/silent", Type: "std_msgs/msg/Bool"},
 	} {
@@ -206,7 +208,7 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 		}
 		topics := rapid.IntRange(1, 4).Draw(t, "topics")
 		for i := range topics {
-			if err := w.AddTopic(Topic{Name: fmt.Sprintf("/t%d", i), Type: "any_msgs/msg/Any", QoS: "a: b"}); err != nil {
+			if err := w.AddTopic(Topic{Name: fmt.Sprintf("/t%d", i), Type: "any_msgs/msg/Any", QoS: "- depth: 7\n"}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -236,10 +238,12 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 		}
 		last := int64(0)
 		n := 0
+		var all []record
 		for m, err := range r.Messages(context.Background()) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			all = append(all, record{m.Topic, m.Time.UnixNano(), bytes.Clone(m.Data)})
 			got := record{m.Topic, m.Time.UnixNano(), m.Data}
 			if count[fmt.Sprint(got)]--; count[fmt.Sprint(got)] < 0 {
 				t.Fatalf("unexpected %v", got)
@@ -253,7 +257,22 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 		if n != len(want) {
 			t.Fatalf("%d messages, want %d", n, len(want))
 		}
-		if len(r.Topics()) != topics || r.Topics()[0].QoS != "a: b" {
+		// With next to no memory the same comes in the same order.
+		c, err := r.files[0].messages(context.Background(), rapid.IntRange(0, 2000).Draw(t, "memory"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.close()
+		var m Message
+		for i := range all {
+			if err := c.next(&m); err != nil || !reflect.DeepEqual(all[i], record{m.Topic, m.Time.UnixNano(), bytes.Clone(m.Data)}) {
+				t.Fatalf("message %d is %+v, want %+v: %v", i, m, all[i], err)
+			}
+		}
+		if err := c.next(&m); err != io.EOF {
+			t.Fatalf("behind the last message: %v", err)
+		}
+		if len(r.Topics()) != topics || !strings.Contains(r.Topics()[0].QoS, "depth: 7\n") {
 			t.Fatalf("topics %+v", r.Topics())
 		}
 	})
@@ -299,6 +318,8 @@ func TestWriterRefuses(t *testing.T) {
 		"was not added":                  w.Write("/b", epochStart, nil),
 		"not between 1970 and 226":       w.Write("/a", time.Time{}, nil),
 		"is a std_msgs/msg/Bool already": w.AddTopic(Topic{Name: "/a", Type: "std_msgs/msg/String"}),
+		"none of [\"system_default\"":    w.AddTopic(Topic{Name: "/d", Type: "std_msgs/msg/Bool", QoS: "- history: keep\n"}),
+		"no list of profiles":            w.AddTopic(Topic{Name: "/e", Type: "std_msgs/msg/Bool", QoS: "a: b"}),
 		"both must be given":             w.AddTopic(Topic{Name: "/c"}),
 	} {
 		if err == nil || !strings.Contains(err.Error(), what) {

@@ -343,36 +343,47 @@ func cut(t *testing.T, name, ext string) (dir, file string) {
 // A recorder that was killed leaves half a file: what it holds is replayed, and
 // the end says how much that was.
 func TestReplayOfATruncatedBagKeepsWhatThereIs(t *testing.T) {
-	dir, file := cut(t, "raw_mcap", ".mcap")
-	out := filepath.Join(t.TempDir(), "out")
-	status, stdout, stderr := call(t, append([]string{"replay", dir, "--out", out}, policy(t)...)...)
-	if status != 1 || strings.Count(stderr, "\n") != 1 {
-		t.Errorf("status %d, stderr %q", status, stderr)
-	}
-	r, err := bag.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	read, pictures := 0, 0
-	for m, err := range r.Messages(t.Context()) {
-		if err != nil {
-			break
-		}
-		if read++; m.Topic == headTopic {
-			pictures++
-		}
-	}
-	for _, want := range []string{file, "truncated", fmt.Sprintf("%d messages read", read)} {
-		if !strings.Contains(stderr, want) {
-			t.Errorf("%q does not say %q", stderr, want)
-		}
-	}
-	found := contents(t, out)
-	if n := len(found[chunkTopic]); n == 0 || n > pictures || pictures >= facts(t, "raw_mcap")[headTopic].Count {
-		t.Errorf("%d chunks from %d pictures", n, pictures)
-	}
-	if want := fmt.Sprintf("chunks     %d,", len(found[chunkTopic])); !strings.Contains(stdout, want) {
-		t.Errorf("the report does not say %q:\n%s", want, stdout)
+	for name, c := range map[string]struct{ suffix, head string }{
+		"raw_mcap":       {".mcap", headTopic},
+		"compressed_db3": {".db3", headTopic + "/compressed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, file := cut(t, name, c.suffix)
+			out := filepath.Join(t.TempDir(), "out")
+			status, stdout, stderr := call(t, append([]string{"replay", dir, "--out", out}, policy(t)...)...)
+			if status != 1 || strings.Count(stderr, "\n") != 1 {
+				t.Errorf("status %d, stderr %q", status, stderr)
+			}
+			r, err := bag.Open(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			read, pictures := 0, 0
+			for m, err := range r.Messages(t.Context()) {
+				if err != nil {
+					break
+				}
+				if read++; m.Topic == c.head {
+					pictures++
+				}
+			}
+			all := 0
+			for _, topic := range facts(t, name) {
+				all += topic.Count
+			}
+			for _, want := range []string{file, "truncated", fmt.Sprintf("%d messages read, %d lost", read, all-read)} {
+				if !strings.Contains(stderr, want) {
+					t.Errorf("%q does not say %q", stderr, want)
+				}
+			}
+			found := contents(t, out)
+			if n := len(found[chunkTopic]); n == 0 || n > pictures || pictures >= facts(t, name)[c.head].Count {
+				t.Errorf("%d chunks from %d pictures", n, pictures)
+			}
+			if want := fmt.Sprintf("chunks     %d,", len(found[chunkTopic])); !strings.Contains(stdout, want) {
+				t.Errorf("the report does not say %q:\n%s", want, stdout)
+			}
+		})
 	}
 }
 
@@ -381,6 +392,10 @@ func TestReplayOfATruncatedBagKeepsWhatThereIs(t *testing.T) {
 func TestReplayRefuses(t *testing.T) {
 	whole := filepath.Join(bags, "raw_mcap")
 	database, databaseFile := cut(t, "compressed_db3", ".db3")
+	// Not even the table of topics is left.
+	if err := os.Truncate(filepath.Join(database, databaseFile), 2*4096); err != nil {
+		t.Fatal(err)
+	}
 	text := filepath.Join(t.TempDir(), "notes.mcap")
 	if err := os.WriteFile(text, []byte("no bag"), 0o644); err != nil {
 		t.Fatal(err)
