@@ -81,6 +81,7 @@ scale: setup ## export and run a random checkpoint of OpenVLA-7B's size (DIR=/so
 	go test ./weights -run TestScale -v -timeout 0 -args -scale.layers 32 -scale.dir $(DIR) -scale.rounds 12
 
 bench: bundle tables ## run the benchmarks that the README quotes, and the tables
+	go test -run '^$$' -bench Throughput -benchtime 3x ./bag
 	go test -run '^$$' -bench . -benchmem ./msgs ./control ./policy/... ./node
 	go test -run '^$$' -bench Refresh -benchtime 10x ./weights
 
