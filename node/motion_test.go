@@ -673,3 +673,32 @@ func TestJointStatesOfRos2Control(t *testing.T) {
 		t.Error("a joint that is missing was not missed")
 	}
 }
+
+// A policy of one arm: the other one stays where it is commanded to be.
+func TestPolicyOfOneArmHoldsTheOther(t *testing.T) {
+	s := testSettings(t)
+	m, err := bundle.ReadManifest(s.Policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := *m
+	one.Action.Dims = m.Action.Dims[armJoints:] // the right arm's
+	g, err := newMapping(s, &one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chunk := slices.Repeat([]float64{0.1, 0.5, -0.5, 0, 0.3, 0, 0.02}, 3)
+	from, hold := slices.Repeat([]float64{0.2}, 14), slices.Repeat([]float64{0.3}, 14)
+	if err := g.mapper.Convert(chunk, 20, from, hold, &g.mapped); err != nil {
+		t.Fatal(err)
+	}
+	for row := range 3 {
+		values := g.mapped.Values[row*14:]
+		if !slices.Equal(values[:7], hold[:7]) || !slices.Equal(values[7:14], chunk[:7]) {
+			t.Errorf("row %d: %v", row, values[:14])
+		}
+	}
+	if columns(&one) != nil {
+		t.Error("infill is for policies of both arms' joints")
+	}
+}
