@@ -85,7 +85,8 @@ func (r *Recording) subscribe() error {
 	return err
 }
 
-// readActions reads the recorded commands of both arms.
+// readActions reads the recorded commands of both arms, of a damaged bag as far as
+// it goes: Observations tells of the damage.
 func (r *Recording) readActions(ctx context.Context) error {
 	recorded := map[string]*joints{}
 	for a, topic := range r.settings.Targets {
@@ -104,6 +105,10 @@ func (r *Recording) readActions(ctx context.Context) error {
 		return nil
 	}
 	for m, err := range r.reader.Messages(ctx) {
+		var damage *bag.DamagedError
+		if errors.As(err, &damage) {
+			break
+		}
 		if err != nil {
 			return err
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -154,17 +153,9 @@ func (j *judged) open(ctx context.Context, r *replay, c *configuration, setup *r
 		setup.Why = "The recording has no commands: there is no " + strings.Join(lacking, " and no ") + "."
 		return nil
 	}
-	recording, err := node.OpenRecording(ctx, r.reader, c.options, c.settings, c.manifest)
-	var damage *bag.DamagedError
-	switch {
-	case errors.As(err, &damage):
-		setup.Recorded, setup.Why = false, "The recording's commands cannot be read to the end: "+err.Error()+"."
-		return nil
-	case err != nil:
-		return err
-	}
-	j.recording = recording
-	return nil
+	var err error
+	j.recording, err = node.OpenRecording(ctx, r.reader, c.options, c.settings, c.manifest)
+	return err
 }
 
 // judgedDims are the columns of the chunks with what they are judged by.

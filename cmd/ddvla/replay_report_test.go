@@ -219,7 +219,8 @@ func TestReplayRefusesConditionsFirst(t *testing.T) {
 	}
 }
 
-// Without recorded commands, and of a bag that ends in damage, there is a report of the rest.
+// Without recorded commands, and of a bag that ends in damage, there is a report of the rest: of the latter
+// with the errors against the commands before the damage.
 func TestReplayReportsWhatThereIs(t *testing.T) {
 	damaged, _ := cut(t, "raw_mcap", ".mcap")
 	for name, c := range map[string]struct {
@@ -228,14 +229,28 @@ func TestReplayReportsWhatThereIs(t *testing.T) {
 		says   string
 	}{
 		"no commands": {copied(t, filepath.Join(bags, "raw_mcap"), func(topic string) bool { return !strings.HasPrefix(topic, "/master") }), 0, "there is no /master/joint_left and no /master/joint_right"},
-		"damaged":     {damaged, 1, "cannot be read to the end"},
+		"damaged":     {damaged, 1, "Chunks over recorded commands"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			page := filepath.Join(dir, "r.html")
-			status, _, stderr := call(t, append([]string{"replay", c.bag, "--out", filepath.Join(dir, "out"), "--report", page}, policy(t)...)...)
+			page, numbers := filepath.Join(dir, "r.html"), filepath.Join(dir, "r.json")
+			status, _, stderr := call(t, append([]string{"replay", c.bag, "--out", filepath.Join(dir, "out"), "--report", page, "--json", numbers}, policy(t)...)...)
 			if status != c.status {
 				t.Fatalf("status %d: %s", status, stderr)
+			}
+			raw, err := os.ReadFile(numbers)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var judged struct {
+				Recorded bool
+				Metrics  map[string]float64
+			}
+			if err := json.Unmarshal(raw, &judged); err != nil {
+				t.Fatal(err)
+			}
+			if _, told := judged.Metrics["mae"]; told != judged.Recorded || told != (name == "damaged") {
+				t.Errorf("commands are there: %v; an error is told: %v", judged.Recorded, told)
 			}
 			text, err := os.ReadFile(page)
 			if err != nil {
