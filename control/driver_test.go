@@ -106,6 +106,21 @@ func TestArmsThatHoldOrMoveAreNotTakenForDriversThatAreNotEnabled(t *testing.T) 
 	}
 }
 
+// A deadman that was held before the clock went back is not held after it.
+func TestADeadmanFromBeforeTheClockWentBackDoesNotHold(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Live.DeadmanTimeout = 500 * time.Millisecond })
+	r.enable()
+	r.e.Deadman(r.now)
+	r.give(r.chunk(40, 20, 0.01), OK)
+	r.run(100 * time.Millisecond)
+	r.e.Deadman(r.now)
+	r.tick(-80 * time.Millisecond)
+	r.run(40 * time.Millisecond) // joints and pictures of the new time
+	r.give(r.chunk(40, 20, 0.01), DroppedDeadman)
+	r.e.Deadman(r.now)
+	r.give(r.chunk(40, 20, 0.01), OK)
+}
+
 func TestWithoutTheDeadmanTheArmsHaltAndStay(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Live.DeadmanTimeout = 200 * time.Millisecond })
 	r.enable()

@@ -244,6 +244,8 @@ func (e *Executor) clockWentBack(now time.Time, step time.Duration) {
 		}
 	}
 	e.observed = time.Time{}
+	// A stamp ahead of the clock would hold for longer than its timeout.
+	e.deadman = time.Time{}
 	clear(e.deviating)
 	clear(e.beyond)
 	e.newEpoch()
