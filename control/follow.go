@@ -360,8 +360,7 @@ func (e *Executor) ease(g *group, dt float64) bool {
 // brings all joints to rest in the same time. Where that leaves no room to brake,
 // or takes much longer than the fastest stop, each joint takes its fastest stop.
 func (e *Executor) stopGroup(g *group, dt float64) {
-	// With a guard every stop must end where leavesWorkspace foresaw.
-	if e.cfg.Guard != nil {
+	if e.apart {
 		e.stopEach(g, dt)
 		return
 	}
