@@ -7,17 +7,10 @@ import (
 
 // Marks on Config.EpisodeTopic, as `ddvla dataset` reads them.
 const (
-	markStart   = "start"
-	markSuccess = "success"
-	markFailure = "failure"
+	MarkStart   = "start"
+	MarkSuccess = "success"
+	MarkFailure = "failure"
 )
-
-func markOf(success bool) string {
-	if success {
-		return markSuccess
-	}
-	return markFailure
-}
 
 // shownFirst is how many sets of pictures of a new scene are sent before its episode
 // starts: when the second has been, the first, which is large, has been a camera's
@@ -36,9 +29,8 @@ type demonstration struct {
 	started bool          // its start was marked
 }
 
-// open tells whether the episode waits to be started, and the mark when it is, with
-// which its instruction is said first. p.mu is held.
-func (p *Process) open(dt time.Duration) (mark string, waiting bool) {
+// open tells whether the episode waits to be started. p.mu is held.
+func (p *Process) open(dt time.Duration) (waiting bool) {
 	defer func() { p.trials.silent = waiting }()
 	d := &p.demo
 	if !d.heard {
@@ -47,7 +39,7 @@ func (p *Process) open(dt time.Duration) (mark string, waiting bool) {
 				p.log.Warn("the demonstration waits for a recorder; nobody listens to " + strings.Join(unheard, ", "))
 			}
 			d.waited += dt
-			return "", true
+			return true
 		}
 		d.heard = true
 	}
@@ -56,13 +48,13 @@ func (p *Process) open(dt time.Duration) (mark string, waiting bool) {
 	}
 	switch {
 	case d.started:
-		return "", false
+		return false
 	case d.shown < shownFirst:
-		return "", true
+		return true
 	}
 	d.started = true
-	p.trials.spoken = repeat
-	return markStart, false
+	p.trials.spoken = repeat // the instruction goes with the mark of the start
+	return false
 }
 
 // showed counts a set of pictures of an episode.

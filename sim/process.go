@@ -46,19 +46,21 @@ type Config struct {
 	// nothing touches, and Schedule applies.
 	Task string
 	// Episodes is how many scenes of Task are laid, from Seed on (default 1); the
-	// process ends with them.
+	// process ends with them, or, with Stay, goes on without a further instruction
+	// until it is cancelled. Start, success or failure of each is told on EpisodeTopic.
 	Episodes int
+	Stay     bool
 	// Perturbation applies to the episodes of Task.
 	Perturbation Perturbation
 	// Pause is how long the arms may move on after success before the next scene
 	// is laid (default 2 s).
 	Pause time.Duration
 	// Demonstrate has the scripted expert do Task: its commands are published on
-	// CommandTopics, as teleoperation does, and start, success or failure of each
-	// episode on EpisodeTopic, so that a bag records demonstrations. With
-	// WaitForCommand it begins when somebody listens to everything.
+	// CommandTopics, as teleoperation does, so that a bag records demonstrations.
+	// With WaitForCommand it begins when somebody listens to everything.
 	Demonstrate bool
-	// EpisodeTopic is the std_msgs/String topic of a demonstration's marks.
+	// EpisodeTopic is the std_msgs/String topic of the marks of a task's episodes,
+	// MarkStart, MarkSuccess and MarkFailure.
 	EpisodeTopic string
 	// Schedule is what to ask for, one after the other; the process ends with
 	// it. Without one the process runs until it is cancelled.
@@ -173,7 +175,7 @@ type Process struct {
 
 	demo        demonstration
 	masters     [2]*ros.TypedPublisher[msgs.JointState, *msgs.JointState] // of demonstrations
-	marks       *ros.TypedPublisher[msgs.String, *msgs.String]            // of them, too
+	marks       *ros.TypedPublisher[msgs.String, *msgs.String]            // of a task's episodes
 	states      [2]*ros.TypedPublisher[msgs.JointState, *msgs.JointState]
 	raw         [Cameras]*ros.TypedPublisher[msgs.Image, *msgs.Image]
 	jpeg        [Cameras]*ros.TypedPublisher[msgs.CompressedImage, *msgs.CompressedImage]
@@ -256,7 +258,7 @@ func (p *Process) connect() (err error) {
 		}
 		p.closers = append(p.closers, sub)
 	}
-	if p.conf.Demonstrate {
+	if p.trials != nil {
 		if p.marks, err = advertise[msgs.String](p, p.conf.EpisodeTopic, ros.DefaultQoS()); err != nil {
 			return err
 		}
@@ -339,7 +341,7 @@ func (p *Process) motion(dt time.Duration) (done bool, err error) {
 	var waiting bool
 	var mark string
 	if p.conf.Demonstrate {
-		mark, waiting = p.open(dt)
+		waiting = p.open(dt)
 	} else {
 		// The enabled node holds its pose, so commands alone do not show that it hears.
 		waiting = p.conf.WaitForCommand && (p.commands == 0 || p.instruction != nil && p.instruction.MatchedSubscriptions() == 0)
@@ -351,12 +353,8 @@ func (p *Process) motion(dt time.Duration) (done bool, err error) {
 	p.elapsed += dt
 	var say string
 	if p.trials != nil {
-		before := len(p.trials.done)
-		say, done, err = p.trials.advance(dt, waiting)
+		say, mark, done, err = p.trials.advance(dt, waiting)
 		p.world = p.trials.episode.World
-		if n := len(p.trials.done); n > before && p.conf.Demonstrate {
-			mark = markOf(p.trials.done[n-1].Success)
-		}
 	} else {
 		say, done = p.script.advance(dt, waiting)
 	}

@@ -73,41 +73,45 @@ func (t *trials) begin(i int, q State) error {
 }
 
 // advance lets dt pass, which the episode's world has already done. It returns
-// what is to be said now, if anything, and whether all episodes are over. While
-// waiting, the clock stands.
-func (t *trials) advance(dt time.Duration, waiting bool) (say string, done bool, err error) {
+// what is to be said and what to be marked now, if anything, and whether all
+// episodes are over. While waiting, the clock stands.
+func (t *trials) advance(dt time.Duration, waiting bool) (say, mark string, done bool, err error) {
 	if t.index >= t.conf.Episodes {
-		return "", true, nil
+		return "", "", !t.conf.Stay, nil
 	}
 	if t.spoken += dt; t.spoken >= repeat && !t.silent {
 		t.spoken, say = 0, t.episode.Instruction
 	}
 	if waiting {
-		return say, false, nil
+		return say, "", false, nil
+	}
+	if t.given == 0 {
+		mark = MarkStart
 	}
 	t.given += dt
 	switch {
 	case t.success:
 		if t.after += dt; t.after < t.conf.Pause {
-			return say, false, nil
+			return say, mark, false, nil
 		}
 	case t.episode.Success():
 		t.success = true
 		t.done = append(t.done, t.result())
-		return say, false, nil
+		return say, MarkSuccess, false, nil
 	case t.given < t.episode.Limit:
-		return say, false, nil
+		return say, mark, false, nil
 	default:
 		t.done = append(t.done, t.result())
+		mark = MarkFailure
 	}
 	if t.index++; t.index >= t.conf.Episodes {
-		return "", true, nil
+		return "", mark, !t.conf.Stay, nil
 	}
 	from := t.episode.World.servo.Position
 	if t.conf.Demonstrate {
 		from = Home()
 	}
-	return "", false, t.begin(t.index, from)
+	return "", mark, false, t.begin(t.index, from)
 }
 
 func (t *trials) result() TaskResult {

@@ -64,7 +64,7 @@ func TestTasksAreDemonstratedOnTopics(t *testing.T) {
 		}
 	}
 	for range Tasks() {
-		if start, end := <-marks, <-marks; start != markStart || end != markSuccess {
+		if start, end := <-marks, <-marks; start != MarkStart || end != MarkSuccess {
 			t.Errorf("an episode is marked %q and %q", start, end)
 		}
 	}
@@ -139,7 +139,7 @@ func TestDemonstrationWaitsForARecorder(t *testing.T) {
 		t.Error("it does not begin")
 	}
 	<-said
-	if mark := <-heard; mark != "mark "+markStart {
+	if mark := <-heard; mark != "mark "+MarkStart {
 		t.Errorf("the first mark is %q", mark)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/ddvla/ddvla/node"
 	"github.com/ddvla/ddvla/ros"
 	"github.com/ddvla/ddvla/ros/param"
+	"github.com/ddvla/ddvla/sim"
 )
 
 // runDemo is `ddvla demo`: the node in this process, a simulated robot in
@@ -31,7 +32,9 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	flags.StringVar(&d.bundle, "bundle", "", "policy bundle `directory`")
 	flags.StringVar(&d.out, "out", "", "`directory` for the bag and the report")
 	flags.Uint64Var(&d.seed, "seed", 1, "draws what lies on the table")
-	flags.IntVar(&d.instructions, "instructions", 4, "how many instructions are given")
+	flags.StringVar(&d.task, "task", "", "have a task done, or all in turn, in place of reaching for cubes that nothing touches: "+taskNames())
+	flags.IntVar(&d.episodes, "episodes", 0, "with a task: how many scenes; 0 is one, or one of each task")
+	flags.IntVar(&d.instructions, "instructions", 4, "without a task: how many instructions are given")
 	flags.DurationVar(&d.each, "each", 5*time.Second, "how long each is given")
 	flags.BoolVar(&d.raw, "raw", false, "uncompressed pictures (83 MB/s, and as much in the bag)")
 	rosArgs, rest, err := param.ParseArgs(args, os.ReadFile)
@@ -44,10 +47,23 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	switch {
 	case d.bundle == "" || d.out == "":
 		return usageError{errors.New("--bundle and --out are needed; `make demo` gives both")}
+	case d.episodes < 0:
+		return usageError{fmt.Errorf("--episodes is %d, must be 0 or more", d.episodes)}
 	case d.instructions < 1:
 		return usageError{fmt.Errorf("--instructions is %d, must be at least 1", d.instructions)}
 	case d.each <= 0:
 		return usageError{fmt.Errorf("--each is %v, must be above 0", d.each)}
+	}
+	if d.task != "" && d.task != sim.AllTasks {
+		if _, err := sim.TaskNamed(d.task); err != nil {
+			return usageError{fmt.Errorf("--task: %w", err)}
+		}
+	}
+	if d.episodes == 0 {
+		d.episodes = 1
+		if d.task == sim.AllTasks {
+			d.episodes = len(sim.Tasks())
+		}
 	}
 	return d.run(ctx, rosArgs)
 }
@@ -55,6 +71,8 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error
 type demo struct {
 	bundle, out    string
 	seed           uint64
+	task           string // "": cubes are reached for
+	episodes       int
 	instructions   int
 	each           time.Duration
 	raw            bool
@@ -150,6 +168,10 @@ func (d *demo) play(ctx context.Context, c *configuration, log *zap.Logger) (rep
 		if err := person.enable(running); err != nil {
 			return err
 		}
+		if d.task != "" {
+			person.watch(running, d.episodes, log)
+			return nil
+		}
 		select {
 		case <-running.Done():
 		case <-time.After(time.Duration(d.instructions) * d.each):
@@ -178,8 +200,12 @@ func (d *demo) robot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	args := []string{"sim", "--backend", "cyclone", "--wait", "--stay", "--seed", strconv.FormatUint(d.seed, 10),
-		"--draw", strconv.Itoa(d.instructions), "--each", d.each.String(), "--report", d.robotReport()}
+	args := []string{"sim", "--backend", "cyclone", "--wait", "--stay", "--seed", strconv.FormatUint(d.seed, 10), "--report", d.robotReport()}
+	if d.task != "" {
+		args = append(args, "--task", d.task, "--episodes", strconv.Itoa(d.episodes))
+	} else {
+		args = append(args, "--draw", strconv.Itoa(d.instructions), "--each", d.each.String())
+	}
 	if !d.raw {
 		args = append(args, "--compressed")
 	}
@@ -203,11 +229,12 @@ func (d *demo) robot(ctx context.Context) error {
 	return fmt.Errorf("the simulated robot's process ended early: %w", err)
 }
 
-// operator is the person: looks whether the way is clear and enables the arms,
-// as with `ros2 service call`.
+// operator is the person: looks whether the way is clear, enables the arms, as with
+// `ros2 service call`, and watches what becomes of a task's episodes.
 type operator struct {
 	ros.Node
-	service string // that enables the arms
+	marks   chan string // of episodes
+	service string      // that enables the arms
 	domain  int
 	states  map[string]ros.Subscription // by topic; only for who publishes there
 }
@@ -217,7 +244,9 @@ func newOperator(ctx context.Context, c *configuration, log *zap.Logger) (_ *ope
 	if err := options.FromEnvironment(os.LookupEnv); err != nil {
 		return nil, err
 	}
-	o := &operator{service: c.names.FullyQualified() + "/enable", domain: options.DomainID, states: map[string]ros.Subscription{}}
+	o := &operator{service: c.names.FullyQualified() + "/enable", domain: options.DomainID, states: map[string]ros.Subscription{},
+		// More than a task's episodes have between two looks at it.
+		marks: make(chan string, 64)}
 	if o.Node, err = backend("cyclone").node(ctx, options); err != nil {
 		return nil, err
 	}
@@ -227,7 +256,31 @@ func newOperator(ctx context.Context, c *configuration, log *zap.Logger) (_ *ope
 			return nil, errors.Join(err, o.Close())
 		}
 	}
+	_, err = ros.Subscribe(o.Node, c.names.FullyQualified()+"/episode", ros.DefaultQoS(), func(m *msgs.String, _ time.Time) {
+		select {
+		case o.marks <- m.Data:
+		default:
+		}
+	})
+	if err != nil {
+		return nil, errors.Join(err, o.Close())
+	}
 	return o, nil
+}
+
+// watch returns when so many episodes are over, or ctx is.
+func (o *operator) watch(ctx context.Context, episodes int, log *zap.Logger) {
+	for over := 0; over < episodes; {
+		select {
+		case <-ctx.Done():
+			return
+		case mark := <-o.marks:
+			if mark != sim.MarkStart {
+				over++
+				log.Info("episode "+mark, zap.Int("episode", over), zap.Int("of", episodes))
+			}
+		}
+	}
 }
 
 // discovery is how long DDS is given to find who is there already. On the

@@ -104,6 +104,22 @@ func TestDemoDrivesARobotInAnotherProcess(t *testing.T) {
 	}
 }
 
+// With a task the demo lasts until its episodes are over, and says what became of them.
+// The policy was not taught the task, so that it is not done in time.
+func TestDemoOfATask(t *testing.T) {
+	domain(t)
+	out := filepath.Join(t.TempDir(), "demo")
+	status, stdout, stderr := demonstrate(t.Context(), t, out, "--task", "bell", "--seed", "3")
+	if status != 0 || !strings.Contains(stdout, "bell, seed 3, ") || !strings.Contains(stdout, "\ndone 0 of 1; ") || !strings.Contains(stderr, "episode failure") {
+		t.Errorf("status %d:\n%s\n%s", status, stdout, stderr)
+	}
+	if marks := contents(t, filepath.Join(out, "bag"))["/ddvla/episode"]; len(marks) != 2 {
+		t.Errorf("%d marks recorded, not start and end", len(marks))
+	}
+	refused(t, 2, []string{"--task", "juggle", "bell"}, "demo", "--bundle", "x", "--out", out, "--task", "juggle")
+	refused(t, 2, []string{"--episodes is -1"}, "demo", "--bundle", "x", "--out", out, "--episodes", "-1")
+}
+
 // ctrl-C: the node comes to rest while the robot is still there, the bag is whole,
 // and the robot's process ends in order.
 func TestDemoInterruptedEndsInOrder(t *testing.T) {

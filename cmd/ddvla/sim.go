@@ -30,16 +30,16 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) (err e
 	flags.StringVar(&config.InstructionTopic, "instruction-topic", config.InstructionTopic, "where instructions go")
 	flags.DurationVar(&config.Servo.Delay, "servo-delay", 0, "how long a command is on its way to the drives")
 	flags.Float64Var(&config.Servo.Noise, "joint-noise", 0, "standard deviation of measured joints in radians")
-	flags.StringVar(&config.Task, "task", "", "ask for this task, or all in turn: "+taskNames())
+	flags.StringVar(&config.Task, "task", "", "ask for this task, or all in turn, and mark the episodes on /ddvla/episode: "+taskNames())
 	flags.IntVar(&config.Episodes, "episodes", config.Episodes, "scenes of the task to lay one after the other")
 	perturbation := flags.String("perturb", "none", "with a task: what differs from demonstrations, of "+strings.Join(sim.Perturbations(), ", ")+", joined by +")
 	flags.DurationVar(&config.Pause, "pause", config.Pause, "with a task: time after success before the next scene")
-	flags.BoolVar(&config.Demonstrate, "demonstrate", false, "with a task: have the scripted expert do it, on the command topics, and mark its episodes on /ddvla/episode")
+	flags.BoolVar(&config.Demonstrate, "demonstrate", false, "with a task: have the scripted expert do it, on the command topics")
 	say := flags.String("instructions", "", "instructions to give one after the other, separated by semicolons")
 	draw := flags.Int("draw", 0, "draw this many instructions instead")
 	each := flags.Duration("each", 4*time.Second, "how long each instruction is given")
 	flags.BoolVar(&config.WaitForCommand, "wait", false, "start the instructions' clock with the first command; with --demonstrate, when somebody, as `ddvla record` does, listens to all topics")
-	stay := flags.Bool("stay", false, "keep the last instruction until stopped")
+	flags.BoolVar(&config.Stay, "stay", false, "keep the last instruction, or go on after the last episode, until stopped")
 	report := flags.String("report", "", "write what was reached to this file, as JSON")
 	backend := backendFlag(flags)
 	if err := parse(flags, args, 0, stdout); err != nil {
@@ -56,7 +56,7 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) (err e
 	if *draw > 0 {
 		config.Schedule = append(config.Schedule, sim.NewSchedule(config.Seed, sim.SceneOf(config.Seed), *draw, *each)...)
 	}
-	if n := len(config.Schedule); n > 0 && *stay {
+	if n := len(config.Schedule); n > 0 && config.Stay {
 		config.Schedule[n-1].Duration = math.MaxInt64
 	}
 	if config.Task != "" && config.Task != sim.AllTasks {
@@ -64,8 +64,8 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) (err e
 			return usageError{fmt.Errorf("--task: %w", err)}
 		}
 	}
-	if config.Task != "" && (len(config.Schedule) > 0 || *stay) {
-		return usageError{errors.New("--task brings its own instructions; leave out --instructions, --draw and --stay")}
+	if config.Task != "" && len(config.Schedule) > 0 {
+		return usageError{errors.New("--task brings its own instructions; leave out --instructions and --draw")}
 	}
 	var bad error
 	if config.Perturbation, bad = sim.ParsePerturbation(*perturbation); bad != nil {
