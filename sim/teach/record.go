@@ -14,10 +14,14 @@ const (
 	// done: of the first recording of an episode, and of those after shoves.
 	tail      = 3 * time.Second
 	shortTail = 400 * time.Millisecond
-	// startNoise is how far the arms are from home at the start (rad, standard
+	// startNoise is how far the arms are from home at the start at most (rad, standard
 	// deviation); grippers by gripperNoise metres.
 	startNoise   = 0.04
 	gripperNoise = 0.008
+	// startsHome is the share of the starts that are at home and nowhere else. An arm
+	// that has come home is there to a bin: were no start, a policy would take that for
+	// the sign that all is done, and never begin.
+	startsHome = 0.5
 )
 
 // recording is an attempt of the expert, or part of one, that succeeded.
@@ -77,7 +81,7 @@ func (c *Config) demonstrate(arms *sim.Arms, task sim.Task, index int, rng *rand
 	var out []*recording
 	for i, e := range episodes {
 		w := e.World.Clone()
-		w.Place(around(rng, arms, sim.Home(), startNoise))
+		w.Place(start(rng, arms))
 		first := record(e, w, e.Instruction, tail)
 		if first == nil {
 			continue // about one in a hundred
@@ -86,7 +90,7 @@ func (c *Config) demonstrate(arms *sim.Arms, task sim.Task, index int, rng *rand
 		for k := range c.Starts + c.Scatters {
 			w := e.World.Clone()
 			if k < c.Starts {
-				w.Place(around(rng, arms, sim.Home(), startNoise))
+				w.Place(start(rng, arms))
 			} else {
 				w.Scatter(rng)
 			}
@@ -123,15 +127,17 @@ func (c *Config) demonstrate(arms *sim.Arms, task sim.Task, index int, rng *rand
 	return out, nil
 }
 
-// around returns a posture near q, within the joint limits.
-func around(rng *rand.Rand, arms *sim.Arms, q sim.State, scale float64) sim.State {
+// start returns where the arms are before a task: at home, or up to startNoise from it.
+func start(rng *rand.Rand, arms *sim.Arms) sim.State {
+	share := max(0, rng.Float64()-startsHome) / (1 - startsHome)
+	q := sim.Home()
 	for _, s := range []sim.Side{sim.Left, sim.Right} {
 		for i, j := range arms.Chain(s).Joints {
 			at := &q.Joints(s)[i]
-			*at = min(max(*at+scale*rng.NormFloat64(), j.Lower), j.Upper)
+			*at = min(max(*at+share*startNoise*rng.NormFloat64(), j.Lower), j.Upper)
 		}
 		g := q.Gripper(s)
-		*g = min(max(*g+gripperNoise*rng.NormFloat64(), 0), sim.GripperOpen)
+		*g = min(max(*g+share*gripperNoise*rng.NormFloat64(), 0), sim.GripperOpen)
 	}
 	return q
 }
