@@ -1,6 +1,6 @@
 """Starts a simulated Cobot Magic at a table and the ddvla node that drives it.
 
-ros2 launch discrete_diffusion_vla simulation.launch.py policy:=/models/tiny-reach
+ros2 launch discrete_diffusion_vla simulation.launch.py policy:=/models/tiny task:=cup
 ros2 launch discrete_diffusion_vla simulation.launch.py --show-args
 """
 
@@ -16,9 +16,11 @@ ROBOT = Path(__file__).resolve().parent / "cobot_magic.launch.py"
 ARGUMENTS = [
     DeclareLaunchArgument("policy", description="Directory of the policy bundle that `ddvla export` wrote."),
     DeclareLaunchArgument("scene", default_value="1", description="Number that draws what lies on the table."),
-    DeclareLaunchArgument("instructions", default_value="", description="Instructions to give one after the other, separated by semicolons; none are drawn then."),
-    DeclareLaunchArgument("draw", default_value="6", description="Number of instructions to draw. 0 gives none: publish your own."),
-    DeclareLaunchArgument("each", default_value="4s", description="How long each instruction is given."),
+    DeclareLaunchArgument("task", default_value="all", description="Task to ask for, or all in turn; `ddvla sim -h` has their names. none leaves a table of cubes that nothing touches: publish your own instructions."),
+    DeclareLaunchArgument("episodes", default_value="7", description="Number of scenes of the task."),
+    DeclareLaunchArgument("instructions", default_value="", description="In place of a task, instructions to give one after the other, separated by semicolons."),
+    DeclareLaunchArgument("draw", default_value="0", description="In place of a task, number of instructions to draw, each to reach for a cube."),
+    DeclareLaunchArgument("each", default_value="4s", description="How long each of instructions or draw is given."),
     DeclareLaunchArgument("compressed", default_value="false", choices=["true", "false"], description="Publish JPEG pictures on .../compressed; set cameras.*.topic in a params_file to hear them."),
     DeclareLaunchArgument("camera_rate", default_value="30", description="Pictures per second of each camera."),
     DeclareLaunchArgument("joint_rate", default_value="200", description="Joint states per second of each arm."),
@@ -26,13 +28,18 @@ ARGUMENTS = [
 
 
 def robot(context):
-    """The simulated robot's process. When its instructions are over, the launch is."""
+    """The simulated robot's process. When its instructions or episodes are over, the launch is."""
     given = context.launch_configurations
     # Where the node listens, which the node's namespace and an argument decide.
     topic = given.get("instruction_topic") or "/".join(["", *given.get("namespace", "").strip("/").split(), "ddvla", "instruction"])
-    command = ["sim", "--wait", "--seed", given["scene"], "--each", given["each"], "--instruction-topic", topic]
+    command = ["sim", "--wait", "--seed", given["scene"], "--instruction-topic", topic]
     command += ["--camera-rate", given["camera_rate"], "--joint-rate", given["joint_rate"]]
-    command += ["--instructions", given["instructions"]] if given["instructions"] else ["--draw", given["draw"]]
+    if given["instructions"]:
+        command += ["--instructions", given["instructions"], "--each", given["each"]]
+    elif given["draw"] != "0":
+        command += ["--draw", given["draw"], "--each", given["each"]]
+    elif given["task"] != "none":
+        command += ["--task", given["task"], "--episodes", given["episodes"]]
     if given["compressed"] == "true":
         command.append("--compressed")
     if given.get("backend"):
