@@ -5,18 +5,15 @@
 #   train/three_tasks.sh                       reach, bell and cup, into build/three-tasks
 #   TASKS=lift,sort,stack OUT=build/mine train/three_tasks.sh
 #
-#   MINUTES   for all of it (55), of which EVALUATION (12) are kept for the closed loop
-#   SCENES    to demonstrate of each task (60)      EPISODES  to judge each task by (20), on other scenes
-#   BASE      checkpoint to start from; none: random weights. Default: policies/tiny where there is one
+#   MINUTES   for all of it (55), of which EVALUATION (7) are kept for the closed loop
+#   SCENES    to demonstrate of each task (250)     EPISODES  to judge each task by (20), on other scenes
+#   BASE      checkpoint to start from, such as policies/tiny; default: random weights
 set -euo pipefail
 cd "$(dirname "$0")/.."
 end=$(($(date +%s) + 60 * ${MINUTES:=55}))
-: "${TASKS:=reach,bell,cup}" "${OUT:=build/three-tasks}" "${SCENES:=60}" "${EPISODES:=20}" "${EVALUATION:=12}" "${BATCH:=8}"
+: "${TASKS:=reach,bell,cup}" "${OUT:=build/three-tasks}" "${SCENES:=250}" "${EPISODES:=20}" "${EVALUATION:=7}" "${BATCH:=16}"
 : "${DDVLA:=bin/ddvla}"
-if [ -z "${BASE+x}" ]; then BASE=; [ ! -e policies/tiny/config.json ] || BASE=policies/tiny; fi
-[ "$BASE" != none ] || BASE=
-python=${DDVLA_PYTHON:-/usr/bin/python3}
-[ -x "$python" ] || python=python3
+: "${BASE:=}"
 stage() { printf '\n== %s (%d min left)\n' "$1" $(((end - $(date +%s)) / 60)); }
 
 mkdir -p "$OUT"
@@ -27,23 +24,12 @@ if [ ! -e "$OUT/demos/dataset.json" ]; then
 fi
 if [ ! -e "$OUT/trained" ]; then
   stage "training from ${BASE:-random weights}"
-  # Freed memory is kept: the allocator spends a tenth of a step on page faults otherwise.
-  export OMP_NUM_THREADS=1 USE_LIBUV=0 MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_TOP_PAD_=1073741824
-  options=(--data "$OUT/demos" --out "$OUT/checkpoint" --until $((end - 60 * EVALUATION)) --batch "$BATCH" --device cpu --resume --seed 1)
-  # Twice as many samples a second, where the processor has it.
-  ! grep -qw avx512_bf16 /proc/cpuinfo || options+=(--precision bf16)
+  options=(--data "$OUT/demos" --out "$OUT/checkpoint" --until $((end - 60 * EVALUATION)) --batch "$BATCH" --resume --seed 1
+    --normalization bounds --whole 0.45 --soften 3 --harden-at 0.5)
   if [ -n "$BASE" ]; then
     options+=(--init "$BASE" --statistics init --rate 3e-4 --warmup 100)
   fi
-  # What torchrun does; Debian 12's fails with its own Python.
-  MASTER_PORT=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-  export MASTER_PORT MASTER_ADDR=127.0.0.1 WORLD_SIZE=2
-  RANK=1 LOCAL_RANK=1 "$python" train/train.py "${options[@]}" &
-  second=$!
-  trap 'kill $second 2>/dev/null || true' EXIT
-  RANK=0 LOCAL_RANK=0 "$python" train/train.py "${options[@]}"
-  wait $second
-  trap - EXIT
+  CORES=2 train/cores.sh "${options[@]}"
   touch "$OUT/trained"
 fi
 if [ ! -e "$OUT/bundle/policy.json" ]; then

@@ -1,7 +1,7 @@
 // Package teach records demonstrations of sim's tasks into data sets: what
 // `ddvla sim demos` and the command sim/demos do.
 //
-// An episode is first done by the expert from about home. Then it is done again
+// An episode is first done by the expert from home or near it. Then it is done again
 // from moments of it at which the arms were shoved, the gripper opened or a thing
 // moved, and from arms at home or anywhere over the table: the shove itself is left
 // out, what the expert does after it is recorded, its beginning kept.
