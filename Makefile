@@ -2,10 +2,11 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-CHECKPOINT ?= policies/tiny-reach
-BUNDLE     ?= build/tiny-reach
-RATE       ?= 20
-DEMO_FLAGS ?=
+CHECKPOINT ?= policies/tiny
+BUNDLE     ?= build/tiny
+# What no file of a checkpoint tells; training leaves it beside the weights.
+EXPORT     ?= $(shell cat $(CHECKPOINT)/export.args 2>/dev/null || echo --action-rate 20)
+DEMO_FLAGS ?= --task all
 GO_TEST    ?= go test
 DURATION   ?= 10m
 TIMES      ?= 20
@@ -35,7 +36,7 @@ bundle: build $(BUNDLE)/policy.json ## export the tiny checkpoint to a policy bu
 
 $(BUNDLE)/policy.json: $(wildcard $(CHECKPOINT)/*) bin/ddvla
 	@rm -rf $(BUNDLE) && mkdir -p $(dir $(BUNDLE))
-	bin/ddvla export --checkpoint $(CHECKPOINT) --out $(BUNDLE) --action-rate $(RATE)
+	bin/ddvla export --checkpoint $(CHECKPOINT) --out $(BUNDLE) $(EXPORT)
 
 demo: bundle ## run the whole job over DDS without a robot: cameras and arms in, chunks, commands out
 	bin/ddvla demo --bundle $(BUNDLE) --out build/demo $(DEMO_FLAGS)
@@ -88,7 +89,12 @@ bench: bundle speed ## run the benchmarks that the README quotes, and the tables
 speed: setup-test ## compare the ways to decode in one run, as ratios (docs/performance.md)
 	go test ./weights -run '^TestSpeed$$' -v -count 1 -timeout 30m -args -speed.full
 
-tables: build ## the paper's comparisons in closed loop (docs/eval.md; many hours); goes on where it was
+build/tiny-%/policy.json: $(BUNDLE)/policy.json
+	@rm -rf build/tiny-$*
+	bin/ddvla export --checkpoint $(CHECKPOINT) --out build/tiny-$* --precision $* $(EXPORT)
+
+tables: bundle setup-test build/tiny-fp16/policy.json build/tiny-int8/policy.json build/tiny-int4/policy.json ## the paper's comparisons in closed loop (docs/eval.md; many hours); goes on where it was
+	train/baselines.sh
 	nice bin/ddvla eval tables --plan policies/tables.json --out build/tables $(if $(JOBS),--jobs $(JOBS))
 
 eval: bundle ## success of $(BUNDLE) in the simulator
