@@ -89,6 +89,11 @@ func NewEpisode(arms *sim.Arms, k Key) (*Episode, error) {
 	if err != nil {
 		return nil, err
 	}
+	return EpisodeOf(e), nil
+}
+
+// EpisodeOf is an episode of the simulator, in its own world.
+func EpisodeOf(e *sim.Episode) *Episode {
 	right, wrong := e.Expert(), e.WrongExpert()
 	return &Episode{
 		World: e.World, Instruction: e.Instruction, Wrong: e.Wrong, Limit: e.Limit, Success: e.Success,
@@ -99,8 +104,8 @@ func NewEpisode(arms *sim.Arms, k Key) (*Episode, error) {
 			return right.Chunk(e.World)
 		},
 		Painter: func(width, height, samples int) Painter {
-			r := sim.NewSmoothRenderer(arms, width, height, samples)
+			r := sim.NewSmoothRenderer(e.World.Arms, width, height, samples)
 			return func(c sim.CameraID, dst []byte) error { return r.RenderWorld(e.World, &e.Look, c, dst) }
 		},
-	}, nil
+	}
 }

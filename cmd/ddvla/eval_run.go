@@ -336,6 +336,11 @@ func (e *evalRun) start(ctx context.Context) (eval.Worker, error) {
 	return eval.StartProcess(ctx, cmd, e.setup)
 }
 
+// open loads the policy.
+func (e *evalRun) open(ctx context.Context) (*eval.Model, error) {
+	return eval.OpenModel(ctx, e.settings, eval.ModelOptions{Width: e.size[0], Height: e.size[1], Samples: e.samples, LeftToRight: e.step})
+}
+
 // serve is the worker.
 func (e *evalRun) serve(ctx context.Context, in io.Reader, out io.Writer) (err error) {
 	robot, err := urdf.CobotMagic()
@@ -350,7 +355,7 @@ func (e *evalRun) serve(ctx context.Context, in io.Reader, out io.Writer) (err e
 	if e.policy != "" {
 		actor = baselines()[e.policy]()
 	} else {
-		model, failed := eval.OpenModel(ctx, e.settings, eval.ModelOptions{Width: e.size[0], Height: e.size[1], Samples: e.samples, LeftToRight: e.step})
+		model, failed := e.open(ctx)
 		if failed != nil {
 			return failed
 		}

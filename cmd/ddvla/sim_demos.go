@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 
+	"github.com/ddvla/ddvla/eval"
+	"github.com/ddvla/ddvla/sim"
 	"github.com/ddvla/ddvla/sim/teach"
 )
 
@@ -13,14 +16,58 @@ func runSimDemos(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	flags := newFlags("sim demos", "--out DIR [FLAGS]")
 	config := teach.DefaultConfig()
 	complete := config.Flags(flags)
+	bundle := flags.String("policy", "", "a policy bundle's `directory`: recordings of what the expert does where this policy has got to")
+	flags.IntVar(&config.Visits, "visits", 0, "recordings of each instruction that start where --policy has got to; 16 if not said")
 	if err := parse(flags, args, 0, stdout); err != nil {
 		return err
 	}
 	if err := complete(); err != nil {
 		return usageError{err}
 	}
+	switch {
+	case *bundle == "" && config.Visits > 0:
+		return usageError{errors.New("--visits needs a --policy")}
+	case *bundle != "":
+		if config.Visits == 0 {
+			config.Visits = 16
+		}
+		e := &evalRun{}
+		// What `ddvla eval run` would do with this bundle.
+		if err := e.read([]string{"--bundle", *bundle, "--out", config.Out}, io.Discard, stderr); err != nil {
+			return err
+		}
+		config.Visitor = e.visitor
+	}
 	if err := config.Validate(); err != nil {
 		return usageError{err}
 	}
 	return teach.Report(ctx, config, stdout, stderr)
+}
+
+// visitor is a policy whose way through episodes is kept.
+type visitor struct {
+	*eval.Model
+	loop   eval.Loop
+	worlds []*sim.World
+}
+
+func (e *evalRun) visitor(ctx context.Context) (teach.Visitor, error) {
+	m, err := e.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &visitor{Model: m, loop: e.loop}, nil
+}
+
+// Act keeps the world of every observation.
+func (v *visitor) Act(ctx context.Context, m *eval.Moment) (eval.Thought, error) {
+	v.worlds = append(v.worlds, m.Episode.World.Clone())
+	return v.Model.Act(ctx, m)
+}
+
+// Visit runs the policy.
+func (v *visitor) Visit(ctx context.Context, e *sim.Episode, seed uint64) ([]*sim.World, error) {
+	v.worlds = nil
+	_, _, err := v.loop.Run(ctx, v, eval.EpisodeOf(e), seed)
+	return v.worlds, err
 }

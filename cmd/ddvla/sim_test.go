@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/ddvla/ddvla/dataset"
+	"github.com/ddvla/ddvla/internal/testbundle"
 	"github.com/ddvla/ddvla/ros/rostest"
 	"github.com/ddvla/ddvla/sim"
 )
@@ -49,6 +50,19 @@ func TestSimDemosWritesADataSet(t *testing.T) {
 	if info := r.Info(); info.Rate != sim.ChunkRate || info.Episodes != 2 || info.PictureStride != 3 || len(info.Action) != sim.Dims {
 		t.Errorf("%+v", info)
 	}
+}
+
+// With a policy there are recordings that begin where it has got to.
+func TestSimDemosFollowAPolicy(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "demos")
+	args := []string{"sim", "demos", "--tasks", "reach", "--episodes", "1", "--shoves", "0", "--starts", "0", "--scatters", "0",
+		"--counterparts", "0", "--size", "16", "--samples", "1", "--out", out}
+	status, stdout, stderr := call(t, append(args, "--policy", testbundle.Dir(t), "--visits", "3")...)
+	if status != 0 || !strings.HasPrefix(stdout, "4 recordings with ") {
+		t.Fatalf("status %d, stdout %q, stderr %q", status, stdout, stderr)
+	}
+	refused(t, 2, []string{"--visits needs a --policy"}, append(args, "--visits", "3")...)
+	refused(t, 1, []string{"/nowhere/bundle"}, append(args, "--policy", "/nowhere/bundle")...)
 }
 
 func TestSimUsage(t *testing.T) {

@@ -1,6 +1,7 @@
 package teach
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
@@ -43,6 +44,13 @@ type Config struct {
 	// half of how many of those after shoves (default 24): what follows is as in
 	// other recordings.
 	Keep int
+	// Visits is how many recordings of each instruction start from states that a policy
+	// got into, and Visitor makes that policy (default none): what the expert would do
+	// where the policy has gone wrong (Ross, Gordon, Bagnell: "A Reduction of Imitation
+	// Learning and Structured Prediction to No-Regret Online Learning", AISTATS 2011).
+	// Of each two pictures are kept.
+	Visits  int
+	Visitor func(context.Context) (Visitor, error)
 	// Counterparts is the share of episodes of whose scene the counterpart is
 	// recorded as well: what another instruction asks for there (default 1).
 	Counterparts float64
@@ -59,6 +67,14 @@ type Config struct {
 	Workers int
 	// Progress may be nil; it is called after each episode with how many there are.
 	Progress func(done, all, frames int)
+}
+
+// Visitor is a policy under way. It is for one goroutine.
+type Visitor interface {
+	// Visit does an episode, in its world, and returns clones of that as it was on the
+	// way. seed draws whatever is random in the policy.
+	Visit(ctx context.Context, e *sim.Episode, seed uint64) ([]*sim.World, error)
+	Close() error
 }
 
 // DefaultConfig returns the defaults named at the fields.
@@ -89,6 +105,10 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("teach: --starts is %d, must be 0 or more", c.Starts)
 	case c.Scatters < 0:
 		return fmt.Errorf("teach: --scatters is %d, must be 0 or more", c.Scatters)
+	case c.Visits < 0:
+		return fmt.Errorf("teach: --visits is %d, must be 0 or more", c.Visits)
+	case c.Visits > 0 && c.Visitor == nil:
+		return errors.New("teach: Visits without a Visitor")
 	case c.Keep < 1:
 		return fmt.Errorf("teach: --keep is %d, must be at least 1", c.Keep)
 	case c.PictureStride < 1 || c.PictureStride > 1000:
@@ -136,7 +156,7 @@ func (c *Config) info() dataset.Info {
 		"tasks": strings.Join(tasks, ","), "episodes": strconv.Itoa(c.Episodes), "seed": strconv.FormatUint(c.Seed, 10),
 		"shoves": strconv.Itoa(c.Shoves), "counterparts": strconv.FormatFloat(c.Counterparts, 'g', -1, 64),
 		"starts": strconv.Itoa(c.Starts), "scatters": strconv.Itoa(c.Scatters), "keep": strconv.Itoa(c.Keep), "picture_stride": strconv.Itoa(c.PictureStride),
-		"samples": strconv.Itoa(c.Samples),
+		"samples": strconv.Itoa(c.Samples), "visits": strconv.Itoa(c.Visits),
 	}}
 	return info
 }

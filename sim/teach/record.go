@@ -1,6 +1,7 @@
 package teach
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -64,9 +65,10 @@ func record(e *sim.Episode, w *sim.World, instruction string, tail time.Duration
 	return r
 }
 
-// demonstrate returns the recordings of one episode.
-func (c *Config) demonstrate(arms *sim.Arms, task sim.Task, index int, rng *rand.Rand) ([]*recording, error) {
-	e, err := sim.NewEpisode(arms, task, (c.Seed+1)<<32+uint64(index), sim.Perturbation{})
+// demonstrate returns the recordings of scene n.
+func (m *maker) demonstrate(ctx context.Context, task sim.Task, n int, rng *rand.Rand) ([]*recording, error) {
+	c, arms := m.conf, m.arms
+	e, err := sim.NewEpisode(arms, task, (c.Seed+1)<<32+uint64(n), sim.Perturbation{})
 	if err != nil {
 		return nil, err
 	}
@@ -100,6 +102,13 @@ func (c *Config) demonstrate(arms *sim.Arms, task sim.Task, index int, rng *rand
 				out = append(out, r)
 			}
 		}
+		if m.visitor != nil {
+			visited, err := m.visit(ctx, e, rng)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, visited...)
+		}
 		if i > 0 {
 			continue
 		}
@@ -123,6 +132,27 @@ func (c *Config) demonstrate(arms *sim.Arms, task sim.Task, index int, rng *rand
 	}
 	if len(out) == 0 {
 		return nil, nil
+	}
+	return out, nil
+}
+
+// visit has the policy do the episode, and the expert go on from some of the states
+// that it got into.
+func (m *maker) visit(ctx context.Context, e *sim.Episode, rng *rand.Rand) (out []*recording, err error) {
+	own := *e
+	own.World = e.World.Clone()
+	own.World.Place(start(rng, m.arms))
+	worlds, err := m.visitor.Visit(ctx, &own, rng.Uint64())
+	if err != nil {
+		return nil, fmt.Errorf("the policy: %w", err)
+	}
+	rng.Shuffle(len(worlds), func(i, j int) { worlds[i], worlds[j] = worlds[j], worlds[i] })
+	for _, w := range worlds[:min(m.conf.Visits, len(worlds))] {
+		instruction := e.Paraphrases[rng.IntN(len(e.Paraphrases))]
+		if r := record(e, w, instruction, shortTail); r != nil {
+			r.cut(sim.ChunkRows+m.conf.PictureStride, m.conf.PictureStride)
+			out = append(out, r)
+		}
 	}
 	return out, nil
 }

@@ -53,7 +53,7 @@ func Run(ctx context.Context, c Config) (sum Summary, err error) {
 		for n := range all {
 			result := make(made, 1)
 			job := func(m *maker) error {
-				b, err := m.make(n)
+				b, err := m.make(ctx, n)
 				if err != nil {
 					return err
 				}
@@ -74,11 +74,12 @@ func Run(ctx context.Context, c Config) (sum Summary, err error) {
 		return nil
 	})
 	for range c.Workers {
-		group.Go(func() error {
-			m, err := newMaker(&c, arms)
+		group.Go(func() (err error) {
+			m, err := newMaker(ctx, &c, arms)
 			if err != nil {
 				return err
 			}
+			defer func() { err = errors.Join(err, m.close()) }()
 			for job := range jobs {
 				if err := job(m); err != nil {
 					return err
@@ -128,33 +129,46 @@ type batch struct {
 type maker struct {
 	conf      *Config
 	arms      *sim.Arms
+	visitor   Visitor // nil without a policy
 	renderer  *sim.Renderer
 	picture   []byte // of the robot's size, where pipelines bring it to the data set's
 	pipelines []*vision.Pipeline
 }
 
-func newMaker(c *Config, arms *sim.Arms) (*maker, error) {
+func newMaker(ctx context.Context, c *Config, arms *sim.Arms) (*maker, error) {
 	m := &maker{conf: c, arms: arms}
+	var err error
 	if c.Samples > 0 {
 		m.renderer = sim.NewSmoothRenderer(arms, c.Size, c.Size, c.Samples)
-		return m, nil
+	} else {
+		m.renderer = sim.NewRenderer(arms, sim.PictureWidth, sim.PictureHeight)
+		m.picture = make([]byte, m.renderer.Size())
+		info := c.info()
+		if m.pipelines, err = info.Pipelines(); err != nil {
+			return nil, err
+		}
 	}
-	m.renderer = sim.NewRenderer(arms, sim.PictureWidth, sim.PictureHeight)
-	m.picture = make([]byte, m.renderer.Size())
-	info := c.info()
-	var err error
-	m.pipelines, err = info.Pipelines()
+	if c.Visits > 0 {
+		m.visitor, err = c.Visitor(ctx)
+	}
 	return m, err
 }
 
+func (m *maker) close() error {
+	if m.visitor == nil {
+		return nil
+	}
+	return m.visitor.Close()
+}
+
 // make records and draws episode n of all.
-func (m *maker) make(n int) (*batch, error) {
+func (m *maker) make(ctx context.Context, n int) (*batch, error) {
 	// Tasks take turns, so that a prefix of the data set has all of them.
-	task, index := m.conf.Tasks[n%len(m.conf.Tasks)], n/len(m.conf.Tasks)
+	task := m.conf.Tasks[n%len(m.conf.Tasks)]
 	const stream = 1 << 43
-	recordings, err := m.conf.demonstrate(m.arms, task, index, sim.NewRand(m.conf.Seed, stream+uint64(n)))
+	recordings, err := m.demonstrate(ctx, task, n, sim.NewRand(m.conf.Seed, stream+uint64(n)))
 	if err != nil {
-		return nil, fmt.Errorf("task %s, episode %d: %w", task.Name, index, err)
+		return nil, fmt.Errorf("task %s, scene %d: %w", task.Name, n, err)
 	}
 	b := &batch{recordings: recordings, frameBytes: sim.Cameras * 3 * m.conf.Size * m.conf.Size, stride: m.conf.PictureStride}
 	frames := 0

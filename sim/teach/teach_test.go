@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/ddvla/ddvla/dataset"
@@ -79,7 +80,7 @@ func TestRecordingsDoTheTask(t *testing.T) {
 	c.Shoves, c.Starts, c.Scatters, c.Counterparts, c.Keep = 2, 1, 2, 1, 1000
 	arms := newArms(t)
 	for _, task := range sim.Tasks() {
-		rs, err := c.demonstrate(arms, task, 0, sim.NewRand(3, 3))
+		rs, err := (&maker{conf: &c, arms: arms}).demonstrate(t.Context(), task, 0, sim.NewRand(3, 3))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,11 +124,11 @@ func TestFilesHoldTheRecordings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := newMaker(&c, newArms(t))
+	m, err := newMaker(t.Context(), &c, newArms(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := m.make(0)
+	b, err := m.make(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,19 +161,19 @@ func TestFilesHoldTheRecordings(t *testing.T) {
 func TestSmoothPicturesAreNearTheRecipe(t *testing.T) {
 	arms := newArms(t)
 	c := DefaultConfig()
-	smooth, err := newMaker(&c, arms)
+	smooth, err := newMaker(t.Context(), &c, arms)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.Samples = 0
-	exact, err := newMaker(&c, arms)
+	exact, err := newMaker(t.Context(), &c, arms)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var sum, n float64
 	a, b := make([]byte, 3*c.Size*c.Size), make([]byte, 3*c.Size*c.Size)
 	for _, task := range sim.Tasks() {
-		rs, err := c.demonstrate(arms, task, 1, sim.NewRand(4, 4))
+		rs, err := (&maker{conf: &c, arms: arms}).demonstrate(t.Context(), task, 1, sim.NewRand(4, 4))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -243,14 +244,14 @@ func TestInterruptedRunLeavesNoDataSet(t *testing.T) {
 // cameras; frames/s is of one core.
 func BenchmarkEpisode(b *testing.B) {
 	c := DefaultConfig()
-	m, err := newMaker(&c, newArms(b))
+	m, err := newMaker(b.Context(), &c, newArms(b))
 	if err != nil {
 		b.Fatal(err)
 	}
 	frames := 0
 	n := 0
 	for b.Loop() {
-		batch, err := m.make(n)
+		batch, err := m.make(b.Context(), n)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -258,4 +259,56 @@ func BenchmarkEpisode(b *testing.B) {
 		frames += len(batch.images) / batch.frameBytes
 	}
 	b.ReportMetric(float64(frames)/b.Elapsed().Seconds(), "frames/s")
+}
+
+// wanderer is a policy that goes anywhere.
+type wanderer struct{ closed *atomic.Int32 }
+
+func (wanderer) Visit(_ context.Context, e *sim.Episode, seed uint64) (worlds []*sim.World, err error) {
+	rng := sim.NewRand(seed, 1)
+	for range 5 {
+		e.World.Scatter(rng)
+		worlds = append(worlds, e.World.Clone())
+	}
+	return worlds, nil
+}
+
+func (v wanderer) Close() error {
+	v.closed.Add(1)
+	return nil
+}
+
+// Where a policy has got to the expert goes on, for two pictures, and a data set of
+// that is the same however many workers make it.
+func TestRecordingsStartWhereAPolicyHasGot(t *testing.T) {
+	plain, visited := small(t, "plain", 1), [2]Config{small(t, "one", 1), small(t, "three", 3)}
+	before, err := Run(t.Context(), plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var images [2][]byte
+	for i := range visited {
+		c := &visited[i]
+		var closed atomic.Int32
+		c.Visits, c.Visitor = 3, func(context.Context) (Visitor, error) { return wanderer{&closed}, nil }
+		after, err := Run(t.Context(), *c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Two scenes of two tasks, two instructions each; some states are beyond the expert.
+		most := before.Recordings + 2*2*2*c.Visits
+		if after.Recordings > most || after.Recordings < most-8 || int(closed.Load()) != c.Workers {
+			t.Errorf("%d recordings, without visits %d; %d of %d visitors closed", after.Recordings, before.Recordings, closed.Load(), c.Workers)
+		}
+		if images[i], err = os.ReadFile(filepath.Join(c.Out, dataset.ImagesFile)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(images[0], images[1]) {
+		t.Error("pictures depend on the number of workers")
+	}
+	plain.Visits = 1
+	if err := plain.Validate(); err == nil {
+		t.Error("visits without a visitor")
+	}
 }
