@@ -181,7 +181,7 @@ class SamplesTest(Case):
         shutil.copytree(self.data, out)
         whole = Dataset(self.data)
         kept = [e["start"] + t for e in whole.episodes for t in range(e["length"]) if t % stride == 0]
-        whole.images[kept].tofile(os.path.join(out, "images.u8"))
+        whole.images[0][kept].tofile(os.path.join(out, "images.u8"))
         self.change(out, stride)
         return out, kept
 
@@ -196,7 +196,7 @@ class SamplesTest(Case):
         whole = Dataset(self.data)
         directory, kept = self.strided(4)
         dataset = Dataset(directory)
-        self.assertEqual(dataset.images.shape, (len(kept), *whole.images.shape[1:]))
+        self.assertEqual(dataset.images[0].shape, (len(kept), *whole.images[0].shape[1:]))
         for frame in range(dataset.frames):
             numpy.testing.assert_array_equal(dataset.chunk(frame, 6), whole.chunk(frame, 6))
             if frame in kept:
@@ -212,6 +212,24 @@ class SamplesTest(Case):
         of = [samples.Frames(d, whole.statistics()["toy"], tokenizer, 6).batch(torch.tensor(kept)) for d in (dataset, whole)]
         for name, one, two in zip(samples.Batch._fields, *of):
             self.assertTrue(torch.equal(one, two), name)
+
+    def test_joined_data_sets_are_one_behind_the_other(self):
+        whole, three = Dataset(self.data), Dataset.joined([self.data] * 3)
+        self.assertEqual((three.frames, len(three.episodes)), (3 * whole.frames, 3 * len(whole.episodes)))
+        frames = numpy.arange(three.frames)
+        numpy.testing.assert_array_equal(three.chunk(frames, 6), whole.chunk(frames % whole.frames, 6))
+        for frame in (0, whole.frames - 1, whole.frames, 2 * whole.frames + 3, three.frames - 1):
+            for got, wanted in zip(three.sample(frame, 6), whole.sample(frame % whole.frames, 6)):
+                numpy.testing.assert_array_equal(got, wanted)
+        tokenizer = Tokenizer(os.path.join(HERE, "tokenizer.model"))
+        of = [samples.Frames(d, whole.statistics()["toy"], tokenizer, 6) for d in (three, whole)]
+        chosen = torch.tensor([three.frames - 1, 0, whole.frames, 5, whole.frames - 1])
+        for name, one, two in zip(samples.Batch._fields, of[0].batch(chosen), of[1].batch(chosen % whole.frames)):
+            self.assertTrue(torch.equal(one, two), name)
+        uploaded = of[0]._upload(of[0].images, 7)
+        numpy.testing.assert_array_equal(uploaded, numpy.concatenate([whole.images[0]] * 3))
+        with self.assertRaisesRegex(ValueError, "cannot be joined to .*: picture_stride"):
+            Dataset.joined([self.data, self.strided(4)[0]])
 
     def test_strides_that_do_not_fit_are_refused(self):
         directory, _ = self.strided(4)

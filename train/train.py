@@ -43,7 +43,7 @@ def parser():
 
     group(
         "files",
-        data=dict(required=True, help="data set directory"),
+        data=dict(required=True, nargs="+", help="data set directory; several are joined, and have the first's statistics"),
         held_out=dict(help="a data set that is measured on and not learned from; default: --hold-out of --data"),
         hold_out=dict(type=float, default=0.02, help="share of the episodes of --data to measure on"),
         out=dict(required=True, help="checkpoint directory"),
@@ -177,10 +177,10 @@ def network(o, dataset):
         frozen_as = torch.bfloat16 if o.lora and o.bf16 else torch.float32
         net = model.load(o.init, cameras, o.chunk * dims, frozen_as)
         if net.sizes.image != dataset.info["size"]:
-            raise SystemExit(f"{o.init} takes pictures of {net.sizes.image} pixels, {o.data} has {dataset.info['size']}")
+            raise SystemExit(f"{o.init} takes pictures of {net.sizes.image} pixels, {dataset.directory} has {dataset.info['size']}")
         net.attention = attention_for(o.objective, o.attention or (net.attention if o.objective in ("diffusion", "parallel") else None))
         if net.sizes.proprio not in (0, proprio):
-            raise SystemExit(f"{o.init} takes {net.sizes.proprio} numbers of the robot's state, {o.data} has {proprio}")
+            raise SystemExit(f"{o.init} takes {net.sizes.proprio} numbers of the robot's state, {dataset.directory} has {proprio}")
         if not net.sizes.proprio and proprio and not (o.lora and not o.merge):
             net.sizes.proprio = proprio
             net.proprio_projector = model.ProprioProjector(proprio, net.sizes.hidden)
@@ -281,7 +281,7 @@ def prepare(o, device, log, first, started):
     """The trainer that the options ask for, where its last state left it. first: of the processes, the one that
     writes."""
     torch.manual_seed(o.seed)
-    dataset = Dataset(o.data)
+    dataset = Dataset.joined(o.data)
     if o.statistics == "init":
         statistics = checkpoint.read_json(os.path.join(o.init, "dataset_statistics.json"))
         if len(statistics) != 1:

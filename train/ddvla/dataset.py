@@ -21,7 +21,8 @@ SCHEMA = 1
 
 
 class Dataset:
-    """Memory maps of one directory: images, proprio, action; info and episodes are its JSON."""
+    """Memory maps of one directory: images, proprio, action; info and episodes are its JSON. images has a map for each
+    directory where data sets were joined."""
 
     def __init__(self, directory):
         self.directory = directory
@@ -37,17 +38,40 @@ class Dataset:
         self.frames, size = self.info["frames"], self.info["size"]
         self.proprio = self._map("proprio.f32", "<f4", (len(self.info["proprio"]),))
         self.action = self._map("action.f32", "<f4", (len(self.info["action"]),))
-        self._starts = numpy.array([e["start"] for e in self.episodes], dtype=numpy.int64)
-        self._ends = self._starts + numpy.array([e["length"] for e in self.episodes], dtype=numpy.int64)
         self.stride = self.info.get("picture_stride") or 1
         if not isinstance(self.stride, int) or self.stride < 1:
             raise ValueError(f"{path}: picture_stride is {self.stride}, must be a whole number of at least 0")
-        lengths = self._ends - self._starts
-        self._pictures = numpy.concatenate([[0], numpy.cumsum(-(-lengths // self.stride))])
-        self.images = self._map("images.u8", "u1", (len(self.info["cameras"]), size, size, 3), int(self._pictures[-1]))
+        self._index()
+        self.images = [self._map("images.u8", "u1", (len(self.info["cameras"]), size, size, 3), int(self._pictures[-1]))]
         filled = self._starts.tolist() == [0, *self._ends[:-1]] and self._ends[-1] == self.frames
         if len(self.episodes) != self.info["episodes"] or not filled:
             raise ValueError(f"{directory}: the episodes of episodes.jsonl do not fill the {self.frames} frames")
+
+    def _index(self):
+        self._starts = numpy.array([e["start"] for e in self.episodes], dtype=numpy.int64)
+        lengths = numpy.array([e["length"] for e in self.episodes], dtype=numpy.int64)
+        self._ends = self._starts + lengths
+        self._pictures = numpy.concatenate([[0], numpy.cumsum(-(-lengths // self.stride))])
+
+    @classmethod
+    def joined(cls, directories):
+        """Several data sets as one, one behind the other. All but their names, lengths and origins must be the same;
+        the statistics are the first's."""
+        first, *others = map(cls, directories)
+        first.info = dict(first.info)
+        for other in others:
+            for key in ("rate", "size", "picture_stride", "cameras", "action", "proprio"):
+                if first.info.get(key) != other.info.get(key):
+                    raise ValueError(f"{other.directory} cannot be joined to {first.directory}: {key} of dataset.json differs")
+            episodes = [{**e, "start": e["start"] + first.frames, "episode": e["episode"] + len(first.episodes)} for e in other.episodes]
+            first.episodes = first.episodes + episodes
+            first.frames += other.frames
+            first.images += other.images
+            first.proprio = numpy.concatenate([first.proprio, other.proprio])
+            first.action = numpy.concatenate([first.action, other.action])
+        first.info.update(frames=first.frames, episodes=len(first.episodes))
+        first._index()
+        return first
 
     def _map(self, name, dtype, shape, rows=None):
         path, shape = os.path.join(self.directory, name), (self.frames if rows is None else rows, *shape)
@@ -81,7 +105,11 @@ class Dataset:
         episode, picture = self.episodes[int(self.episode_of(frame))], int(self.picture_of(frame))
         if picture < 0:
             raise IndexError(f"{self.directory}: frame {frame} has no pictures, every {self.stride}-th of an episode has")
-        return self.images[picture], self.proprio[frame], episode["instruction"], self.chunk(frame, rows)
+        for images in self.images:
+            if picture < len(images):
+                break
+            picture -= len(images)
+        return images[picture], self.proprio[frame], episode["instruction"], self.chunk(frame, rows)
 
     def statistics(self):
         """The whole of dataset_statistics.json; its key is info["name"]."""

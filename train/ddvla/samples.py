@@ -29,6 +29,29 @@ def seeded(device, *numbers):
     return torch.Generator(device=device).manual_seed(seed)
 
 
+class Pictures:
+    """Tensors of pictures one behind the other, which joining would copy."""
+
+    def __init__(self, parts):
+        self.parts = parts
+        self.ends = torch.tensor([len(p) for p in parts]).cumsum(0)
+
+    def numel(self):
+        return sum(p.numel() for p in self.parts)
+
+    def take(self, rows, out=None):
+        """Rows [B] of all, in out if that is given."""
+        if len(self.parts) == 1:
+            return torch.index_select(self.parts[0], 0, rows, out=out)
+        if out is None:
+            out = torch.empty(len(rows), *self.parts[0].shape[1:], dtype=torch.uint8)
+        of = torch.bucketize(rows, self.ends, right=True)
+        for i, part in enumerate(self.parts):
+            mine = of == i
+            out[mine] = part[rows[mine] - (self.ends[i] - len(part))]
+        return out
+
+
 class Frames:
     """A data set's frames. Pictures stay on the device where they take no more than image_memory bytes, else in the
     file, from where a thread brings those of the next batch."""
@@ -51,7 +74,7 @@ class Frames:
         self._prompts(tokenizer, columns)
         with warnings.catch_warnings():  # the map is not writable, and nothing writes to it
             warnings.simplefilter("ignore", UserWarning)
-            images = torch.from_numpy(dataset.images)
+            images = Pictures([torch.from_numpy(part) for part in dataset.images])
         self.on_device = self.device.type != "cpu" and images.numel() <= image_memory
         self.images = self._upload(images) if self.on_device else images
         self.thread = ThreadPoolExecutor(1) if self.device.type != "cpu" and not self.on_device else None
@@ -79,20 +102,21 @@ class Frames:
 
     def _upload(self, images, part=4096):
         """In parts: the file may be larger than the memory that is left here."""
-        out = torch.empty(images.shape, dtype=torch.uint8, device=self.device)
-        for start in range(0, len(images), part):
-            out[start : start + part] = images[start : start + part].to(self.device)
+        count = int(images.ends[-1])
+        out = torch.empty(count, *images.parts[0].shape[1:], dtype=torch.uint8, device=self.device)
+        for start in range(0, count, part):
+            out[start : start + part] = images.take(torch.arange(start, min(start + part, count))).to(self.device)
         return out
 
     def _gather(self, frames):
-        out = torch.empty(len(frames), *self.images.shape[1:], dtype=torch.uint8, pin_memory=True)
-        return torch.index_select(self.images, 0, self.picture[frames], out=out)
+        out = torch.empty(len(frames), *self.images.parts[0].shape[1:], dtype=torch.uint8, pin_memory=True)
+        return self.images.take(self.picture[frames], out)
 
     def _pictures(self, frames, on_device, next_frames):
         if self.on_device:
             return self.images[self.picture_on_device[on_device]]
         if self.thread is None:
-            return self.images[self.picture[frames]]
+            return self.images.take(self.picture[frames])
         ready = self.next
         if ready is None or not torch.equal(ready[0], frames):
             ready = frames, self.thread.submit(self._gather, frames)
