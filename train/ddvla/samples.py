@@ -35,6 +35,7 @@ class Pictures:
     def __init__(self, parts):
         self.parts = parts
         self.ends = torch.tensor([len(p) for p in parts]).cumsum(0)
+        self.shape = (int(self.ends[-1]), *parts[0].shape[1:])
 
     def numel(self):
         return sum(p.numel() for p in self.parts)
@@ -44,7 +45,7 @@ class Pictures:
         if len(self.parts) == 1:
             return torch.index_select(self.parts[0], 0, rows, out=out)
         if out is None:
-            out = torch.empty(len(rows), *self.parts[0].shape[1:], dtype=torch.uint8)
+            out = torch.empty(len(rows), *self.shape[1:], dtype=torch.uint8)
         of = torch.bucketize(rows, self.ends, right=True)
         for i, part in enumerate(self.parts):
             mine = of == i
@@ -102,14 +103,13 @@ class Frames:
 
     def _upload(self, images, part=4096):
         """In parts: the file may be larger than the memory that is left here."""
-        count = int(images.ends[-1])
-        out = torch.empty(count, *images.parts[0].shape[1:], dtype=torch.uint8, device=self.device)
-        for start in range(0, count, part):
-            out[start : start + part] = images.take(torch.arange(start, min(start + part, count))).to(self.device)
+        out = torch.empty(images.shape, dtype=torch.uint8, device=self.device)
+        for start in range(0, len(out), part):
+            out[start : start + part] = images.take(torch.arange(start, min(start + part, len(out)))).to(self.device)
         return out
 
     def _gather(self, frames):
-        out = torch.empty(len(frames), *self.images.parts[0].shape[1:], dtype=torch.uint8, pin_memory=True)
+        out = torch.empty(len(frames), *self.images.shape[1:], dtype=torch.uint8, pin_memory=True)
         return self.images.take(self.picture[frames], out)
 
     def _pictures(self, frames, on_device, next_frames):
