@@ -277,11 +277,19 @@ def main(arguments=None, started=None):
     return trainer
 
 
+def opened(directories):
+    """The data sets as one; what is wrong with one ends the program in a line."""
+    try:
+        return Dataset.joined(directories)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"train.py: {error}") from error
+
+
 def prepare(o, device, log, first, started):
     """The trainer that the options ask for, where its last state left it. first: of the processes, the one that
     writes."""
     torch.manual_seed(o.seed)
-    dataset = Dataset.joined(o.data)
+    dataset = opened(o.data)
     if o.statistics == "init":
         statistics = checkpoint.read_json(os.path.join(o.init, "dataset_statistics.json"))
         if len(statistics) != 1:
@@ -305,7 +313,7 @@ def prepare(o, device, log, first, started):
     training, held_out = divide(dataset, 0 if o.held_out else o.hold_out, o.seed, not o.failures)
     training_frames = held_out_frames = frames(dataset, memory)
     if o.held_out:
-        other = Dataset(o.held_out)
+        other = opened([o.held_out])
         held_out_frames, held_out = frames(other, 0), divide(other, 0, o.seed, not o.failures)[0]
     training = training[: o.trial]
     trained = sum(q.numel() for q in net.parameters() if q.requires_grad)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -152,13 +153,17 @@ func (d *demo) play(ctx context.Context, c *configuration, log *zap.Logger) (rep
 		return nil, err
 	}
 
+	instructions, err := c.names.Topic("~/instruction")
+	if err != nil {
+		return nil, err
+	}
 	stopping, stopNode := context.WithCancel(ctx)
 	defer stopNode()
 	robot, stopRobot := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRobot()
 	gone := make(chan error, 1)
 	go func() {
-		gone <- d.robot(robot)
+		gone <- d.robot(robot, instructions)
 		stopNode()
 	}()
 	group, running := errgroup.WithContext(stopping)
@@ -194,13 +199,15 @@ func (d *demo) play(ctx context.Context, c *configuration, log *zap.Logger) (rep
 	return &result, err
 }
 
-// robot is the second process. That it ends before ctx does is an error.
-func (d *demo) robot(ctx context.Context) error {
+// robot is the second process, which gives its instructions where the node listens. That
+// it ends before ctx does is an error.
+func (d *demo) robot(ctx context.Context, instructions string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	args := []string{"sim", "--backend", "cyclone", "--wait", "--stay", "--seed", strconv.FormatUint(d.seed, 10), "--report", d.robotReport()}
+	args := []string{"sim", "--backend", "cyclone", "--wait", "--stay", "--seed", strconv.FormatUint(d.seed, 10),
+		"--instruction-topic", instructions, "--report", d.robotReport()}
 	if d.task != "" {
 		args = append(args, "--task", d.task, "--episodes", strconv.Itoa(d.episodes))
 	} else {
@@ -256,7 +263,12 @@ func newOperator(ctx context.Context, c *configuration, log *zap.Logger) (_ *ope
 			return nil, errors.Join(err, o.Close())
 		}
 	}
-	_, err = ros.Subscribe(o.Node, c.names.FullyQualified()+"/episode", ros.DefaultQoS(), func(m *msgs.String, _ time.Time) {
+	instructions, err := c.names.Topic("~/instruction")
+	if err != nil {
+		return nil, errors.Join(err, o.Close())
+	}
+	// Where `ddvla sim` marks episodes.
+	_, err = ros.Subscribe(o.Node, path.Join(path.Dir(instructions), "episode"), ros.DefaultQoS(), func(m *msgs.String, _ time.Time) {
 		select {
 		case o.marks <- m.Data:
 		default:

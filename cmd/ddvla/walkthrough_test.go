@@ -23,7 +23,7 @@ import (
 // does after four steps of training means nothing.
 func TestWalkthrough(t *testing.T) {
 	if raced {
-		t.Skip("processes, whose parts have tests under the race detector of their own")
+		t.Skip("under the race detector the simulator draws 8 pictures a second, which `ddvla doctor` rightly refuses")
 	}
 	const episodes, judged = 2, 1
 	domain(t)
