@@ -42,6 +42,9 @@ const (
 	// gripGive is how far arms give way sideways when a gripper closes on what the
 	// other holds, metres.
 	gripGive = 0.008
+	// gripSlip is how far beside its fingers' middle a gripper keeps a thing that the
+	// other moves, metres.
+	gripSlip = 0.02
 	// gripTurn is the largest angle between a bar and the fingers that take it, rad.
 	gripTurn = 0.7
 	// pressTolerance is how far from a bell's axis a finger may press it, metres.
@@ -117,25 +120,39 @@ func (w *World) grip(s Side) {
 // between says whether an object is where the fingers of a gripper would take
 // it, and how far its middle is from theirs along their way.
 func (w *World) between(s Side, o *Object) (across float64, ok bool) {
-	tool := &w.tools[s]
-	h := o.Half()
-	middle := o.Centre()
-	along := h.X - gripOverlap
+	tool, h := &w.tools[s], o.Half()
 	if o.Kind == BarKind {
 		axis := rotate(&o.Pose, r3.Vec{X: 1})
 		if math.Abs(axis.X*tool.R[0]+axis.Y*tool.R[3]+axis.Z*tool.R[6]) < math.Cos(gripTurn) {
 			return 0, false
 		}
+	}
+	p := w.part(s, o)
+	ok = math.Abs(p.X) <= reachAlong(o) && math.Abs(p.Y) <= GripperOpen/2 && math.Abs(p.Z) <= h.Z+fingerTip-gripOverlap
+	return p.Y, ok
+}
+
+// part is the middle of an object, of a bar the part nearest to a gripper, as the
+// tool has it.
+func (w *World) part(s Side, o *Object) r3.Vec {
+	tool, middle := &w.tools[s], o.Centre()
+	if o.Kind == BarKind {
+		axis := rotate(&o.Pose, r3.Vec{X: 1})
 		d := r3.Dot(r3.Sub(vec(tool.P), middle), axis)
-		most := h.X - gripOverlap - fingerHalfWidth
+		most := o.Half().X - gripOverlap - fingerHalfWidth
 		middle = r3.Add(middle, r3.Scale(min(max(d, -most), most), axis))
-		along = 0
 	}
 	inverse := tool.Inverse()
-	p := apply(&inverse, middle)
-	ok = math.Abs(p.X) <= along+fingerHalfWidth && math.Abs(p.Y) <= GripperOpen/2 &&
-		math.Abs(p.Z) <= h.Z+fingerTip-gripOverlap
-	return p.Y, ok
+	return apply(&inverse, middle)
+}
+
+// reachAlong is how far along the fingers' width a part of an object may be from
+// their middle for them to take it.
+func reachAlong(o *Object) float64 {
+	if o.Kind == BarKind {
+		return fingerHalfWidth
+	}
+	return o.Half().X - gripOverlap + fingerHalfWidth
 }
 
 // owner is the gripper that decides where an object is, -1 for none: the first
@@ -203,6 +220,20 @@ func (w *World) carry() {
 			o.Pose.P[2] += low
 			w.rel[s] = w.tools[s].Inverse().Mul(o.Pose)
 		}
+		w.wrest(1-s, i)
+	}
+}
+
+// wrest takes object i, where both grippers have it, out of the one that does not
+// decide where it is, once it is no longer between that one's fingers.
+func (w *World) wrest(s Side, i int) {
+	if w.held[s] != i {
+		return
+	}
+	o := &w.Objects[i]
+	p, h := w.part(s, o), o.Half()
+	if math.Abs(p.X) > reachAlong(o) || math.Abs(p.Y) > gripSlip || p.Z > h.Z+fingerTip || p.Z < h.Z-fingerLength {
+		w.held[s] = -1
 	}
 }
 

@@ -289,6 +289,54 @@ func TestRidingAndPushing(t *testing.T) {
 	}
 }
 
+// toEnd moves one hand to its end of the bar, off metres beside it.
+func toEnd(t *testing.T, w *World, q *State, s Side, off r3.Vec, opening float64) {
+	t.Helper()
+	p := r3.Add(gripPoint(&w.Objects[0], s), off)
+	j, ok := w.Arms.planar[s].solve(p, [2]float64{-math.Pi / 2, math.Pi / 2}[s])
+	if !ok {
+		t.Fatal("out of reach")
+	}
+	copy(q.Joints(s), j[:])
+	*q.Gripper(s) = opening
+	w.Command(*q)
+	w.Step(3 * time.Second)
+}
+
+// Of two hands that have a bar, the second keeps it while it is about where it was,
+// and loses it when it goes away: the first has it as before.
+func TestTheSecondHandDoesNotHoldFromAfar(t *testing.T) {
+	for _, c := range []struct {
+		off   r3.Vec
+		keeps bool
+	}{
+		{r3.Vec{X: 0.01}, true},
+		{r3.Vec{Y: 0.01, Z: 0.015}, true},
+		{r3.Vec{X: 0.03}, false},
+		{r3.Vec{X: -0.03}, false},
+		{r3.Vec{Y: -0.05}, false}, // beyond its end
+		{r3.Vec{Z: 0.04}, false},
+	} {
+		w := NewTableWorld(testArms(t), []Object{NewObject(BarKind, "", 0.54, 0.02, math.Pi/2)})
+		q := Home()
+		for _, s := range []Side{Left, Right} {
+			toEnd(t, w, &q, s, r3.Vec{}, GripperOpen)
+			toEnd(t, w, &q, s, r3.Vec{}, 0.01)
+		}
+		if w.held != [2]int{0, 0} {
+			t.Fatalf("held %v, not by both", w.held)
+		}
+		before := w.Objects[0].Pose
+		toEnd(t, w, &q, Right, c.off, 0.01)
+		if _, ok := w.Held(Right); ok != c.keeps {
+			t.Errorf("%v off its end the right hand holds the bar: %v", c.off, ok)
+		}
+		if _, ok := w.Held(Left); !ok || w.Objects[0].Pose != before {
+			t.Errorf("%v: the left hand does not have the bar as it was", c.off)
+		}
+	}
+}
+
 // A hand that closes on what the other holds takes it where it is, if only a little
 // beside its middle; alone with it, it brings it there.
 func TestTwoHandsOnABar(t *testing.T) {
@@ -299,26 +347,14 @@ func TestTwoHandsOnABar(t *testing.T) {
 	}{{0, true}, {0.005, true}, {-0.006, true}, {0.011, false}} {
 		w := NewTableWorld(arms, []Object{NewObject(BarKind, "", 0.54, 0.02, math.Pi/2)})
 		q := Home()
-		to := func(s Side, x, opening float64) {
-			p := gripPoint(&w.Objects[0], s)
-			p.X += x
-			j, ok := arms.planar[s].solve(p, [2]float64{-math.Pi / 2, math.Pi / 2}[s])
-			if !ok {
-				t.Fatal("out of reach")
-			}
-			copy(q.Joints(s), j[:])
-			*q.Gripper(s) = opening
-			w.Command(q)
-			w.Step(3 * time.Second)
-		}
-		to(Left, 0, GripperOpen)
-		to(Left, 0, 0.01)
+		toEnd(t, w, &q, Left, r3.Vec{}, GripperOpen)
+		toEnd(t, w, &q, Left, r3.Vec{}, 0.01)
 		if _, ok := w.Held(Left); !ok {
 			t.Fatal("the left hand has no bar")
 		}
 		before := w.Objects[0].Pose
-		to(Right, c.off, GripperOpen)
-		to(Right, c.off, 0.01)
+		toEnd(t, w, &q, Right, r3.Vec{X: c.off}, GripperOpen)
+		toEnd(t, w, &q, Right, r3.Vec{X: c.off}, 0.01)
 		if _, ok := w.Held(Right); ok != c.takes {
 			t.Fatalf("%.0f mm beside the middle the right hand takes it: %v", 1e3*c.off, ok)
 		}

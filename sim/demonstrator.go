@@ -139,17 +139,21 @@ func (a *act) move(s Side, p r3.Vec, opening float64) {
 func ramp(x, a, b float64) float64 { return min(max((x-a)/(b-a), 0), 1) }
 
 // over is the waypoint on the way to p: at the height of a cone that stands on
-// p, and above where the tool is now while that is below the cone.
-func (a *act) over(s Side, p r3.Vec, height float64) r3.Vec {
+// p, and above where the tool is now while that is below the cone. Within slack
+// metres of p the tool is as good as over it.
+func (a *act) over(s Side, p r3.Vec, height, slack float64) r3.Vec {
 	x := a.tool(s)
-	cone := p.Z + height*ramp(math.Hypot(p.X-x.X, p.Y-x.Y)+a.twist(s), coneInner, coneOuter)
+	off := max(0, math.Hypot(p.X-x.X, p.Y-x.Y)-slack)
+	cone := p.Z + height*ramp(off+a.twist(s), coneInner, coneOuter)
 	share := ramp(x.Z, cone-riseBegin, cone-riseEnd)
 	return r3.Vec{X: x.X + share*(p.X-x.X), Y: x.Y + share*(p.Y-x.Y), Z: cone}
 }
 
-// nearness is 1 at a point and 0 away from it.
-func (a *act) nearness(s Side, p r3.Vec) float64 {
-	return ramp(-r3.Norm(r3.Sub(a.tool(s), p))-a.twist(s), -graspFar, -graspNear)
+// nearness is 1 at a point, and slack metres beside it, and 0 away from it.
+func (a *act) nearness(s Side, p r3.Vec, slack float64) float64 {
+	d := r3.Sub(a.tool(s), p)
+	off := math.Hypot(max(0, math.Hypot(d.X, d.Y)-slack), d.Z)
+	return ramp(-off-a.twist(s), -graspFar, -graspNear)
 }
 
 // twist is how far joint 6 has still to turn a tool that is to have a yaw, as a

@@ -9,7 +9,7 @@ import (
 // reach goes above a thing and stays there.
 func (a *act) reach(g Goal) {
 	s := a.sideOf(g.Object)
-	a.move(s, a.over(s, hoverPoint(&a.w.Objects[g.Object]), 0.04), GripperOpen)
+	a.move(s, a.over(s, hoverPoint(&a.w.Objects[g.Object]), 0.04, 0), GripperOpen)
 }
 
 // lift takes a thing and holds it up before the shoulder.
@@ -20,7 +20,7 @@ func (a *act) lift(g Goal) {
 		if s == Right {
 			p.Y = -p.Y
 		}
-		a.move(s, a.over(s, p, 0), squeeze)
+		a.move(s, a.over(s, p, 0, 0), squeeze)
 	}
 }
 
@@ -30,7 +30,7 @@ func (a *act) press(g Goal) {
 	o := &a.w.Objects[g.Object]
 	p := vec(o.Pose.P)
 	p.Z += bellHeight - bellTravel + fingerTip
-	a.move(s, a.over(s, p, approachHeight), 0)
+	a.move(s, a.over(s, p, approachHeight, 0), 0)
 }
 
 // put takes a thing and puts it on another.
@@ -74,14 +74,14 @@ func (a *act) hold(s Side, i int, p r3.Vec) bool {
 	case held >= 0:
 		down := a.tool(s)
 		down.Z -= a.w.Objects[held].bottom() - TableHeight - placeDrop
-		a.move(s, down, squeeze+(GripperOpen-squeeze)*a.nearness(s, down))
+		a.move(s, down, squeeze+(GripperOpen-squeeze)*a.nearness(s, down, 0))
 		return false
 	}
 	// Too narrow to go around it, the gripper opens further up.
 	narrow := a.w.Objects[i].Width() - 0.003 - *a.q.Gripper(s)
 	above := p
 	above.Z += 4 * max(0, narrow)
-	a.move(s, a.over(s, above, approachHeight), GripperOpen+(squeeze-GripperOpen)*a.nearness(s, p))
+	a.move(s, a.over(s, above, approachHeight, 0), GripperOpen+(squeeze-GripperOpen)*a.nearness(s, p, 0))
 	return false
 }
 
@@ -92,11 +92,28 @@ func (a *act) place(s Side, g Goal) {
 	from := o.Centre()
 	from.Z = o.bottom()
 	p := r3.Add(to, r3.Sub(a.tool(s), from))
-	a.move(s, a.over(s, p, approachHeight), squeeze+(GripperOpen-squeeze)*a.nearness(s, p))
+	slack := placeSlack(on.Kind)
+	a.move(s, a.over(s, p, approachHeight, slack), squeeze+(GripperOpen-squeeze)*a.nearness(s, p, slack))
+}
+
+// placeSlack is how far beside the middle of a target in metres things are let go
+// without another look: what they are put on is that large, and a policy that must
+// see the last centimetre before it lowers what it holds never does.
+func placeSlack(on Kind) float64 {
+	switch on {
+	case TrayKind:
+		return 0.030
+	case MatKind, CoasterKind:
+		return 0.020
+	}
+	return 0.010
 }
 
 // meeting is where both arms hold the bar: where its middle is then.
 func meeting() r3.Vec { return r3.Vec{X: 0.54, Y: 0, Z: TableHeight + 0.14} }
+
+// handOverRise is how far in metres both arms raise the bar before one lets go.
+const handOverRise = 0.03
 
 // handOver takes the bar with the arm on its side, gives it to the other in the
 // middle if its place is there, and puts it down.
@@ -108,14 +125,19 @@ func (a *act) handOver(g Goal) {
 	case placed(a.w, g):
 		a.leave(receiver, o)
 	case a.w.held[receiver] == g.Object && a.w.held[giver] == g.Object:
-		a.move(receiver, gripPoint(o, receiver), squeeze)
-		a.move(giver, gripPoint(o, giver), GripperOpen)
+		// They raise it together before the giver opens, so that whether the receiver
+		// has it is seen before and not guessed at.
+		raised := o.Centre().Z - meeting().Z
+		up := r3.Vec{Z: 1.2*handOverRise - raised}
+		a.move(receiver, r3.Add(gripPoint(o, receiver), up), squeeze)
+		a.move(giver, r3.Add(a.tool(giver), up), squeeze+(GripperOpen-squeeze)*ramp(raised, 0.6*handOverRise, 0.9*handOverRise))
 	case a.w.held[receiver] == g.Object:
 		a.place(receiver, g)
+		a.stay(receiver, a.off(giver, o))
 		a.leave(giver, o)
 	case a.w.held[giver] == g.Object:
 		at := o.Centre()
-		a.move(giver, a.over(giver, r3.Add(meeting(), r3.Sub(a.tool(giver), at)), 0), squeeze)
+		a.move(giver, a.over(giver, r3.Add(meeting(), r3.Sub(a.tool(giver), at)), 0, 0), squeeze)
 		// The receiver waits above where the bar will be, and comes down as it
 		// arrives.
 		end := gripPoint(o, receiver)
@@ -127,7 +149,7 @@ func (a *act) handOver(g Goal) {
 		}
 		p := r3.Add(wait, r3.Scale(there, r3.Sub(end, wait)))
 		p.Z += 0.07 * (1 - there)
-		a.move(receiver, a.over(receiver, p, 0), GripperOpen+(squeeze-GripperOpen)*there*a.around(receiver, o, end))
+		a.move(receiver, a.over(receiver, p, 0, 0), GripperOpen+(squeeze-GripperOpen)*there*a.around(receiver, o, end))
 	default:
 		s := a.sideOf(g.Object)
 		a.hold(s, g.Object, gripPoint(o, s))
@@ -154,10 +176,20 @@ func (a *act) leave(s Side, o *Object) {
 	var share [2]float64
 	share[s] = ramp(off, leaveNear, leaveFar)
 	a.goal = blend(a.goal, home, share)
+	a.stay(s, a.off(s, o))
+}
+
+// off is how far the open fingers of a gripper are off an object that it let go: 1 is well off.
+func (a *act) off(s Side, o *Object) float64 {
+	away := r3.Norm(r3.Sub(a.tool(s), gripPoint(o, s)))
 	opened := ramp(*a.q.Gripper(s)-o.Width(), leaveOpen, leaveOpen+0.008)
-	stay := ramp(-off, -leaveNear, -leaveNear/2) * (1 - opened)
+	return 1 - ramp(-away, -leaveNear, -leaveNear/2)*(1-opened)
+}
+
+// stay keeps an arm where it is, all of it at 0, nothing at 1.
+func (a *act) stay(s Side, share float64) {
 	from, to := a.q.Joints(s), a.goal.Joints(s)
 	for i := range to {
-		to[i] += stay * (from[i] - to[i])
+		to[i] += (1 - share) * (from[i] - to[i])
 	}
 }

@@ -6,21 +6,29 @@
 #   train/baselines.sh l1
 #
 #   MINUTES   for each, on all cores (60)      BASE      checkpoint to start from (policies/tiny)
-#   SCENES    to demonstrate (2100)            OUT       for data and checkpoints (build/baselines)
+#   SCENES    to demonstrate (960)             OUT       for data and checkpoints (build/baselines)
+#   VISITED   scenes to demonstrate from where BASE has got to (120)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-: "${MINUTES:=60}" "${BASE:=policies/tiny}" "${SCENES:=2100}" "${OUT:=build/baselines}" "${DDVLA:=bin/ddvla}"
+: "${MINUTES:=60}" "${BASE:=policies/tiny}" "${SCENES:=960}" "${VISITED:=120}" "${OUT:=build/baselines}" "${DDVLA:=bin/ddvla}"
 [ $# -gt 0 ] || set -- parallel autoregressive l1
 mkdir -p "$OUT"
+# As policies/tiny was trained last: longer tasks have more scenes, and an expert goes on where a policy went wrong.
 if [ ! -e "$OUT/demos/dataset.json" ]; then
   rm -rf "$OUT/demos"
-  # As policies/tiny was trained last: longer tasks have more scenes.
-  "$DDVLA" sim demos --out "$OUT/demos" --episodes $((SCENES / 14)) --seed 3 --shoves 6 --scatters 3 --starts 2 \
-    --tasks reach,bell,cup,cup,cup,sort,sort,stack,stack,stack,handover,handover,handover,handover
+  "$DDVLA" sim demos --out "$OUT/demos" --episodes $((SCENES / 12)) --seed 1001 --shoves 3 --scatters 2 --starts 2 --counterparts 0.5 \
+    --tasks reach,bell,cup,cup,sort,stack,stack,stack,handover,handover,handover,handover
+fi
+if [ ! -e "$OUT/visits/dataset.json" ]; then
+  rm -rf "$OUT/visits" "$OUT/base"
+  # shellcheck disable=SC2046 # options, one a word
+  "$DDVLA" export --checkpoint "$BASE" --out "$OUT/base" --preset greedy $(cat "$BASE/export.args")
+  "$DDVLA" sim demos --out "$OUT/visits" --policy "$OUT/base" --visits 64 --episodes $(((VISITED + 5) / 6)) --seed 1002 \
+    --shoves 2 --scatters 1 --starts 1 --counterparts 0.15 --tasks stack,handover,stack,handover,handover,cup
 fi
 for objective; do
   if [ ! -e "$OUT/$objective.done" ]; then
-    train/cores.sh --data "$OUT/demos" --init "$BASE" --statistics init --out "$OUT/$objective" --objective "$objective" \
+    train/cores.sh --data "$OUT/visits" "$OUT/demos" --init "$BASE" --statistics init --out "$OUT/$objective" --objective "$objective" \
       --minutes "$MINUTES" --resume --batch 32 --rate 4e-4 --warmup 100 --validate 256 --seed 1
     touch "$OUT/$objective.done"
   fi
