@@ -77,12 +77,16 @@ func (a *act) hold(s Side, i int, p r3.Vec) bool {
 		a.move(s, down, squeeze+(GripperOpen-squeeze)*a.nearness(s, down, 0))
 		return false
 	}
-	// Too narrow to go around it, the gripper opens further up.
-	narrow := a.w.Objects[i].Width() - 0.003 - *a.q.Gripper(s)
 	above := p
-	above.Z += 4 * max(0, narrow)
+	above.Z += a.widen(s, &a.w.Objects[i])
 	a.move(s, a.over(s, above, approachHeight, 0), GripperOpen+(squeeze-GripperOpen)*a.nearness(s, p, 0))
 	return false
+}
+
+// widen is how much higher than an object a gripper goes that is too narrow to go
+// around it: there it opens.
+func (a *act) widen(s Side, o *Object) float64 {
+	return 4 * max(0, o.Width()-0.003-*a.q.Gripper(s))
 }
 
 // place carries what a gripper holds to the target and lets it go.
@@ -103,7 +107,9 @@ func placeSlack(on Kind) float64 {
 	switch on {
 	case TrayKind:
 		return 0.030
-	case MatKind, CoasterKind:
+	case MatKind:
+		return 0.025
+	case CoasterKind:
 		return 0.020
 	}
 	return 0.010
@@ -113,7 +119,7 @@ func placeSlack(on Kind) float64 {
 func meeting() r3.Vec { return r3.Vec{X: 0.54, Y: 0, Z: TableHeight + 0.14} }
 
 // handOverRise is how far in metres both arms raise the bar before one lets go.
-const handOverRise = 0.03
+const handOverRise = 0.04
 
 // handOver takes the bar with the arm on its side, gives it to the other in the
 // middle if its place is there, and puts it down.
@@ -133,7 +139,7 @@ func (a *act) handOver(g Goal) {
 		a.move(giver, r3.Add(a.tool(giver), up), squeeze+(GripperOpen-squeeze)*ramp(raised, 0.6*handOverRise, 0.9*handOverRise))
 	case a.w.held[receiver] == g.Object:
 		a.place(receiver, g)
-		a.stay(receiver, a.off(giver, o))
+		a.stay(receiver, ramp(a.away(giver, o), leaveNear/2, leaveNear))
 		a.leave(giver, o)
 	case a.w.held[giver] == g.Object:
 		at := o.Centre()
@@ -149,6 +155,7 @@ func (a *act) handOver(g Goal) {
 		}
 		p := r3.Add(wait, r3.Scale(there, r3.Sub(end, wait)))
 		p.Z += 0.07 * (1 - there)
+		p.Z += a.widen(receiver, o)
 		a.move(receiver, a.over(receiver, p, 0, 0), GripperOpen+(squeeze-GripperOpen)*there*a.around(receiver, o, end))
 	default:
 		s := a.sideOf(g.Object)
@@ -157,34 +164,30 @@ func (a *act) handOver(g Goal) {
 }
 
 // around is nearness for a hand that takes a bar's end out of another hand: where
-// along the bar and how high matters less than that it is between the fingers.
+// along the bar matters less than that it is between the fingers.
 func (a *act) around(s Side, bar *Object, end r3.Vec) float64 {
 	d := r3.Sub(a.tool(s), end)
 	axis := rotate(&bar.Pose, r3.Vec{X: 1})
 	along := r3.Dot(d, axis)
 	across := r3.Dot(d, r3.Unit(r3.Vec{X: axis.Y, Y: -axis.X}))
-	return ramp(-r3.Norm(r3.Vec{X: 0.4 * along, Y: 0.7 * across, Z: 0.5 * d.Z})-a.twist(s), -graspFar, -graspNear)
+	return ramp(-r3.Norm(r3.Vec{X: 0.4 * along, Y: 0.7 * across, Z: 0.8 * d.Z})-a.twist(s), -graspFar, -graspNear)
 }
 
 // leave takes an arm home that may have just let an object go: it waits until the
 // fingers are well off it, however long they take, and goes up before it goes away.
 func (a *act) leave(s Side, o *Object) {
-	x := a.tool(s)
-	off := r3.Norm(r3.Sub(x, gripPoint(o, s)))
+	x, away := a.tool(s), a.away(s, o)
 	home := a.goal
 	a.move(s, r3.Vec{X: x.X, Y: x.Y, Z: x.Z + leaveHeight}, GripperOpen)
 	var share [2]float64
-	share[s] = ramp(off, leaveNear, leaveFar)
+	share[s] = ramp(away, leaveNear, leaveFar)
 	a.goal = blend(a.goal, home, share)
-	a.stay(s, a.off(s, o))
+	opened := ramp(*a.q.Gripper(s)-o.Width(), leaveOpen, leaveOpen+0.008)
+	a.stay(s, 1-ramp(-away, -leaveNear, -leaveNear/2)*(1-opened))
 }
 
-// off is how far the open fingers of a gripper are off an object that it let go: 1 is well off.
-func (a *act) off(s Side, o *Object) float64 {
-	away := r3.Norm(r3.Sub(a.tool(s), gripPoint(o, s)))
-	opened := ramp(*a.q.Gripper(s)-o.Width(), leaveOpen, leaveOpen+0.008)
-	return 1 - ramp(-away, -leaveNear, -leaveNear/2)*(1-opened)
-}
+// away is how far a tool is in metres from where it takes an object.
+func (a *act) away(s Side, o *Object) float64 { return r3.Norm(r3.Sub(a.tool(s), gripPoint(o, s))) }
 
 // stay keeps an arm where it is, all of it at 0, nothing at 1.
 func (a *act) stay(s Side, share float64) {

@@ -60,13 +60,14 @@ func hoverPoint(o *Object) r3.Vec {
 func (w *World) free(i int) bool { return w.owner(i) < 0 && w.Objects[i].fall == 0 }
 
 // placed says whether a goal's object rests, let go, on its target, its middle
-// within placeTolerance of the target's (anywhere in a tray).
+// within placeTolerance of the target's (anywhere in a tray and on a mat, which are
+// places and not spots).
 func placed(w *World, g Goal) bool {
 	o, on := &w.Objects[g.Object], &w.Objects[g.Target]
 	if !w.free(g.Object) || o.on != g.Target {
 		return false
 	}
-	return on.Kind == TrayKind || math.Hypot(o.Pose.P[0]-on.Pose.P[0], o.Pose.P[1]-on.Pose.P[1]) <= placeTolerance
+	return on.Kind == TrayKind || on.Kind == MatKind || math.Hypot(o.Pose.P[0]-on.Pose.P[0], o.Pose.P[1]-on.Pose.P[1]) <= placeTolerance
 }
 
 // placeTolerance is how far in metres a thing may be from the middle of what it
