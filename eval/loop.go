@@ -100,14 +100,14 @@ func (r *run) now() time.Time { return epoch0().Add(r.episode.World.Now()) }
 // live steps the world until the task is done, its time over, or the arms stopped for
 // good.
 func (r *run) live(ctx context.Context) error {
-	period := r.executor.Period()
-	tick := period // when the next command is due
+	period, start := r.executor.Period(), r.episode.World.Now()
+	tick := start + period // when the next command is due
 	for {
 		at := r.episode.World.Now()
 		if err := r.feed(); err != nil {
 			return err
 		}
-		if at == 0 {
+		if at == start {
 			if err := r.executor.Enable(r.now()); err != nil {
 				r.record.Why = err.Error()
 				return nil

@@ -48,7 +48,8 @@ type Config struct {
 	// got into, and Visitor makes that policy (default none): what the expert would do
 	// where the policy has gone wrong (Ross, Gordon, Bagnell: "A Reduction of Imitation
 	// Learning and Structured Prediction to No-Regret Online Learning", AISTATS 2011).
-	// Of each two pictures are kept.
+	// Half of the policy's ways begin at home and half on the expert's way. Of each
+	// visited state two pictures are kept.
 	Visits  int
 	Visitor func(context.Context) (Visitor, error)
 	// Counterparts is the share of episodes of whose scene the counterpart is

@@ -23,6 +23,8 @@ const (
 	// that has come home is there to a bin: were no start, a policy would take that for
 	// the sign that all is done, and never begin.
 	startsHome = 0.5
+	// visitsLate is the share of a policy's ways that begin on the expert's.
+	visitsLate = 0.5
 )
 
 // recording is an attempt of the expert, or part of one, that succeeded.
@@ -103,7 +105,7 @@ func (m *maker) demonstrate(ctx context.Context, task sim.Task, n int, rng *rand
 			}
 		}
 		if m.visitor != nil {
-			visited, err := m.visit(ctx, e, rng)
+			visited, err := m.visit(ctx, e, first, rng)
 			if err != nil {
 				return nil, err
 			}
@@ -137,11 +139,16 @@ func (m *maker) demonstrate(ctx context.Context, task sim.Task, n int, rng *rand
 }
 
 // visit has the policy do the episode, and the expert go on from some of the states
-// that it got into.
-func (m *maker) visit(ctx context.Context, e *sim.Episode, rng *rand.Rand) (out []*recording, err error) {
+// that it got into. Half of the time it begins somewhere on the expert's way, so that
+// there are states of what comes late in a task before it does well what comes early.
+func (m *maker) visit(ctx context.Context, e *sim.Episode, way *recording, rng *rand.Rand) (out []*recording, err error) {
 	own := *e
-	own.World = e.World.Clone()
-	own.World.Place(start(rng, m.arms))
+	if rng.Float64() < visitsLate {
+		own.World = way.worlds[rng.IntN(len(way.worlds))].Clone()
+	} else {
+		own.World = e.World.Clone()
+		own.World.Place(start(rng, m.arms))
+	}
 	worlds, err := m.visitor.Visit(ctx, &own, rng.Uint64())
 	if err != nil {
 		return nil, fmt.Errorf("the policy: %w", err)

@@ -261,10 +261,16 @@ func BenchmarkEpisode(b *testing.B) {
 	b.ReportMetric(float64(frames)/b.Elapsed().Seconds(), "frames/s")
 }
 
-// wanderer is a policy that goes anywhere.
-type wanderer struct{ closed *atomic.Int32 }
+// wanderer is a policy that goes anywhere. It counts where it began: at the start and
+// under way.
+type wanderer struct{ closed, first, later *atomic.Int32 }
 
-func (wanderer) Visit(_ context.Context, e *sim.Episode, seed uint64) (worlds []*sim.World, err error) {
+func (v wanderer) Visit(_ context.Context, e *sim.Episode, seed uint64) (worlds []*sim.World, err error) {
+	if e.World.Now() == 0 {
+		v.first.Add(1)
+	} else {
+		v.later.Add(1)
+	}
 	rng := sim.NewRand(seed, 1)
 	for range 5 {
 		e.World.Scatter(rng)
@@ -289,8 +295,8 @@ func TestRecordingsStartWhereAPolicyHasGot(t *testing.T) {
 	var images [2][]byte
 	for i := range visited {
 		c := &visited[i]
-		var closed atomic.Int32
-		c.Visits, c.Visitor = 3, func(context.Context) (Visitor, error) { return wanderer{&closed}, nil }
+		var closed, first, later atomic.Int32
+		c.Visits, c.Visitor = 3, func(context.Context) (Visitor, error) { return wanderer{&closed, &first, &later}, nil }
 		after, err := Run(t.Context(), *c)
 		if err != nil {
 			t.Fatal(err)
@@ -299,6 +305,9 @@ func TestRecordingsStartWhereAPolicyHasGot(t *testing.T) {
 		most := before.Recordings + 2*2*2*c.Visits
 		if after.Recordings > most || after.Recordings < most-8 || int(closed.Load()) != c.Workers {
 			t.Errorf("%d recordings, without visits %d; %d of %d visitors closed", after.Recordings, before.Recordings, closed.Load(), c.Workers)
+		}
+		if n, m := first.Load(), later.Load(); n == 0 || m == 0 || n+m != 2*2*2 {
+			t.Errorf("%d ways begin at the start and %d later", n, m)
 		}
 		if images[i], err = os.ReadFile(filepath.Join(c.Out, dataset.ImagesFile)); err != nil {
 			t.Fatal(err)
