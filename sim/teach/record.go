@@ -33,6 +33,7 @@ type recording struct {
 	instruction string
 	worlds      []*sim.World // before each command
 	commands    []sim.State
+	done        int // how many of the worlds come before the task is done
 }
 
 // cut shortens a recording to about so many frames, of which the last with pictures
@@ -54,6 +55,7 @@ func record(e *sim.Episode, w *sim.World, instruction string, tail time.Duration
 	for w.Now() < end {
 		if !done && e.SuccessIn(w) {
 			done, end = true, w.Now()+tail
+			r.done = len(r.worlds)
 		}
 		command := expert.Act(w)
 		r.worlds = append(r.worlds, w.Clone())
@@ -144,7 +146,7 @@ func (m *maker) demonstrate(ctx context.Context, task sim.Task, n int, rng *rand
 func (m *maker) visit(ctx context.Context, e *sim.Episode, way *recording, rng *rand.Rand) (out []*recording, err error) {
 	own := *e
 	if rng.Float64() < visitsLate {
-		own.World = way.worlds[rng.IntN(len(way.worlds))].Clone()
+		own.World = way.worlds[rng.IntN(max(1, way.done))].Clone()
 	} else {
 		own.World = e.World.Clone()
 		own.World.Place(start(rng, m.arms))
