@@ -100,9 +100,9 @@ func (a *act) place(s Side, g Goal) {
 	a.move(s, a.over(s, p, approachHeight, slack), squeeze+(GripperOpen-squeeze)*a.nearness(s, p, slack))
 }
 
-// placeSlack is how far beside the middle of a target in metres things are let go
-// without another look: what they are put on is that large, and a policy that must
-// see the last centimetre before it lowers what it holds never does.
+// placeSlack is how far in metres beside the middle of a target a thing is as good as
+// over it: what it is put on is that large, and a policy that must see the last
+// centimetre before it lowers what it holds never does.
 func placeSlack(on Kind) float64 {
 	switch on {
 	case TrayKind:
