@@ -14,7 +14,7 @@ type Setup struct {
 	Schema int `json:"schema"`
 	// Policy is the bundle's name, or "expert" or "still".
 	Policy string `json:"policy"`
-	// Bundle is the sha256 of the bundle's manifest, which has those of all its files.
+	// Bundle is the Digest of the bundle's manifest.
 	Bundle string `json:"bundle,omitempty"`
 	// Decoder is the named way to decode, where one was asked for.
 	Decoder string `json:"decoder,omitempty"`
@@ -41,7 +41,7 @@ func (s Setup) Differences(b Setup) (list []string) {
 	}
 	compare("schema", fmt.Sprint(s.Schema), fmt.Sprint(b.Schema))
 	compare("policy", s.Policy, b.Policy)
-	compare("the bundle's sha256", s.Bundle, b.Bundle)
+	compare("the bundle's digest", s.Bundle, b.Bundle)
 	compare("decoder", s.Decoder, b.Decoder)
 	compare("instructions", s.Instructions, b.Instructions)
 	compare("latency", s.Latency, b.Latency)

@@ -5,12 +5,12 @@
 #   train/baselines.sh                         parallel, autoregressive and l1, into build/baselines and build/tiny-NAME
 #   train/baselines.sh l1
 #
-#   MINUTES   for each, on all cores (60)      BASE      checkpoint to start from (policies/tiny)
+#   MINUTES   for each, on all cores (25)      BASE      checkpoint to start from (policies/tiny)
 #   SCENES    to demonstrate (960)             OUT       for data and checkpoints (build/baselines)
 #   VISITED   scenes to demonstrate from where BASE has got to (120)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-: "${MINUTES:=60}" "${BASE:=policies/tiny}" "${SCENES:=960}" "${VISITED:=120}" "${OUT:=build/baselines}" "${DDVLA:=bin/ddvla}"
+: "${MINUTES:=25}" "${BASE:=policies/tiny}" "${SCENES:=960}" "${VISITED:=120}" "${OUT:=build/baselines}" "${DDVLA:=bin/ddvla}"
 [ $# -gt 0 ] || set -- parallel autoregressive l1
 mkdir -p "$OUT"
 # As policies/tiny was trained last: longer tasks have more scenes, and an expert goes on where a policy went wrong.

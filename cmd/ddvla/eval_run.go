@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
@@ -253,12 +251,11 @@ func (e *evalRun) describe(set *param.Set) error {
 	if e.bundle == "" {
 		return nil
 	}
-	text, err := os.ReadFile(filepath.Join(e.bundle, bundle.ManifestFile))
-	if err != nil {
-		return err
+	var err error
+	e.setup.Policy = m.Name
+	if e.setup.Bundle, err = m.Digest(); err != nil {
+		return fmt.Errorf("bundle %s: %w", e.bundle, err)
 	}
-	sum := sha256.Sum256(text)
-	e.setup.Policy, e.setup.Bundle = m.Name, hex.EncodeToString(sum[:])
 	if err := node.CheckBundle(*s, m); err != nil {
 		return fmt.Errorf("bundle %s: %w", e.bundle, err)
 	}

@@ -132,7 +132,9 @@ func TestEvalRunGoesOn(t *testing.T) {
 		t.Fatalf("%d episodes are done", n)
 	}
 	begun := fileText(t, journal)
-	r := closedLoop(t, out, "--bundle", testbundle.Dir(t), "--tasks", "tiny-reach", "--episodes", "8", "--rounds", "1")
+	// The bundle is exported again by another version of the program, with the same files.
+	again := testbundle.Copy(t, func(m *bundle.Manifest) { m.Source.Exporter += " later" })
+	r := closedLoop(t, out, "--bundle", again, "--tasks", "tiny-reach", "--episodes", "8", "--rounds", "1")
 	if len(r.Records) != 8 || r.Missing != 0 || !strings.HasPrefix(fileText(t, journal), begun) {
 		t.Errorf("%d records, %d missing", len(r.Records), r.Missing)
 	}

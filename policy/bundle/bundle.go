@@ -153,6 +153,18 @@ func WriteManifest(dir string, m Manifest) error {
 	return nil
 }
 
+// Digest is a sha256, in hex, of the manifest, which has those of all files, but for
+// the program that wrote it: bundles with the same one do the same.
+func (m Manifest) Digest() (string, error) {
+	m.Source.Exporter = ""
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:]), nil
+}
+
 func readBounded(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
