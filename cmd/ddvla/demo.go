@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -153,17 +152,13 @@ func (d *demo) play(ctx context.Context, c *configuration, log *zap.Logger) (rep
 		return nil, err
 	}
 
-	instructions, err := c.names.Topic("~/instruction")
-	if err != nil {
-		return nil, err
-	}
 	stopping, stopNode := context.WithCancel(ctx)
 	defer stopNode()
 	robot, stopRobot := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRobot()
 	gone := make(chan error, 1)
 	go func() {
-		gone <- d.robot(robot, instructions)
+		gone <- d.robot(robot, person.instructions, person.episodes)
 		stopNode()
 	}()
 	group, running := errgroup.WithContext(stopping)
@@ -201,13 +196,13 @@ func (d *demo) play(ctx context.Context, c *configuration, log *zap.Logger) (rep
 
 // robot is the second process, which gives its instructions where the node listens. That
 // it ends before ctx does is an error.
-func (d *demo) robot(ctx context.Context, instructions string) error {
+func (d *demo) robot(ctx context.Context, instructions, episodes string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	args := []string{"sim", "--backend", "cyclone", "--wait", "--stay", "--seed", strconv.FormatUint(d.seed, 10),
-		"--instruction-topic", instructions, "--report", d.robotReport()}
+		"--instruction-topic", instructions, "--episode-topic", episodes, "--report", d.robotReport()}
 	if d.task != "" {
 		args = append(args, "--task", d.task, "--episodes", strconv.Itoa(d.episodes))
 	} else {
@@ -240,10 +235,13 @@ func (d *demo) robot(ctx context.Context, instructions string) error {
 // `ros2 service call`, and watches what becomes of a task's episodes.
 type operator struct {
 	ros.Node
-	marks   chan string // of episodes
-	service string      // that enables the arms
-	domain  int
-	states  map[string]ros.Subscription // by topic; only for who publishes there
+	// instructions and episodes are the topics of what the arms are to do and what became of
+	// it; enabling is the service that enables the arms.
+	instructions, episodes, enabling string
+
+	marks  chan string // of episodes
+	domain int
+	states map[string]ros.Subscription // by topic; only for who publishes there
 }
 
 func newOperator(ctx context.Context, c *configuration, log *zap.Logger) (_ *operator, err error) {
@@ -251,9 +249,17 @@ func newOperator(ctx context.Context, c *configuration, log *zap.Logger) (_ *ope
 	if err := options.FromEnvironment(os.LookupEnv); err != nil {
 		return nil, err
 	}
-	o := &operator{service: c.names.FullyQualified() + "/enable", domain: options.DomainID, states: map[string]ros.Subscription{},
+	o := &operator{domain: options.DomainID, states: map[string]ros.Subscription{},
 		// More than a task's episodes have between two looks at it.
 		marks: make(chan string, 64)}
+	for name, topic := range map[string]*string{"~/instruction": &o.instructions, "~/episode": &o.episodes} {
+		if *topic, err = c.names.Topic(name); err != nil {
+			return nil, err
+		}
+	}
+	if o.enabling, err = c.names.Service("~/enable"); err != nil {
+		return nil, err
+	}
 	if o.Node, err = backend("cyclone").node(ctx, options); err != nil {
 		return nil, err
 	}
@@ -263,12 +269,7 @@ func newOperator(ctx context.Context, c *configuration, log *zap.Logger) (_ *ope
 			return nil, errors.Join(err, o.Close())
 		}
 	}
-	instructions, err := c.names.Topic("~/instruction")
-	if err != nil {
-		return nil, errors.Join(err, o.Close())
-	}
-	// Where `ddvla sim` marks episodes.
-	_, err = ros.Subscribe(o.Node, path.Join(path.Dir(instructions), "episode"), ros.DefaultQoS(), func(m *msgs.String, _ time.Time) {
+	_, err = ros.Subscribe(o.Node, o.episodes, ros.DefaultQoS(), func(m *msgs.String, _ time.Time) {
 		select {
 		case o.marks <- m.Data:
 		default:
@@ -324,7 +325,7 @@ func (o *operator) alone(most int) error {
 // enable enables the arms. The robot may still be starting, so it asks until they
 // are, or ctx ends.
 func (o *operator) enable(ctx context.Context) error {
-	client, err := ros.NewClient[msgs.TriggerRequest, msgs.TriggerResponse](o, o.service)
+	client, err := ros.NewClient[msgs.TriggerRequest, msgs.TriggerResponse](o, o.enabling)
 	if err != nil {
 		return err
 	}

@@ -28,10 +28,11 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) (err e
 	flags.BoolVar(&config.Compressed, "compressed", false, "publish JPEG pictures on .../compressed")
 	flags.Float64Var(&config.CameraRate, "camera-rate", config.CameraRate, "pictures per second of each camera")
 	flags.Float64Var(&config.JointRate, "joint-rate", config.JointRate, "joint states per second of each arm")
-	flags.StringVar(&config.InstructionTopic, "instruction-topic", config.InstructionTopic, "where instructions go, and marks of episodes beside it")
+	flags.StringVar(&config.InstructionTopic, "instruction-topic", config.InstructionTopic, "where instructions go")
+	flags.StringVar(&config.EpisodeTopic, "episode-topic", "", "where marks of a task's episodes go (default beside the instructions, .../episode)")
 	flags.DurationVar(&config.Servo.Delay, "servo-delay", 0, "how long a command is on its way to the drives")
 	flags.Float64Var(&config.Servo.Noise, "joint-noise", 0, "standard deviation of measured joints in radians")
-	flags.StringVar(&config.Task, "task", "", "ask for this task, or all in turn, and mark the episodes on .../episode: "+taskNames())
+	flags.StringVar(&config.Task, "task", "", "ask for this task, or all in turn, and mark the episodes: "+taskNames())
 	flags.IntVar(&config.Episodes, "episodes", config.Episodes, "scenes of the task to lay one after the other")
 	perturbation := flags.String("perturb", "none", "with a task: what differs from demonstrations, of "+strings.Join(sim.Perturbations(), ", ")+", joined by +")
 	flags.DurationVar(&config.Pause, "pause", config.Pause, "with a task: time after success before the next scene")
@@ -75,7 +76,9 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) (err e
 	if config.Task == "" && (config.Demonstrate || config.Perturbation != sim.Perturbation{}) {
 		return usageError{errors.New("--demonstrate and --perturb need a --task")}
 	}
-	config.EpisodeTopic = path.Join(path.Dir(config.InstructionTopic), "episode")
+	if config.EpisodeTopic == "" {
+		config.EpisodeTopic = path.Join(path.Dir(config.InstructionTopic), "episode")
+	}
 	config.Logger = consoleLogger(stderr, "warn")
 
 	options := ros.Options{Name: "cobot_magic_sim", Logger: config.Logger}
