@@ -31,8 +31,9 @@ def robot(context):
     """The simulated robot's process. When its instructions or episodes are over, the launch is."""
     given = context.launch_configurations
     # Where the node listens, which the node's namespace and an argument decide.
-    topic = given.get("instruction_topic") or "/".join(["", *given.get("namespace", "").strip("/").split(), "ddvla", "instruction"])
-    command = ["sim", "--wait", "--seed", given["scene"], "--instruction-topic", topic]
+    node = "/".join(["", *given.get("namespace", "").strip("/").split(), "ddvla"])
+    command = ["sim", "--wait", "--seed", given["scene"], "--episode-topic", node + "/episode"]
+    command += ["--instruction-topic", given.get("instruction_topic") or node + "/instruction"]
     command += ["--camera-rate", given["camera_rate"], "--joint-rate", given["joint_rate"]]
     if given["instructions"]:
         command += ["--instructions", given["instructions"], "--each", given["each"]]
