@@ -89,7 +89,7 @@ func TestADirectoryOfAnotherSetupIsRefused(t *testing.T) {
 		names  []string
 	}{
 		{func(s *Setup) { s.Policy = "expert" }, []string{"policy", `"tiny"`, `"expert"`}},
-		{func(s *Setup) { s.Bundle = "cd" }, []string{"sha256", `"ab"`, `"cd"`}},
+		{func(s *Setup) { s.Bundle = "cd" }, []string{"digest", `"ab"`, `"cd"`}},
 		{func(s *Setup) { s.Decoder = "paper" }, []string{"decoder"}},
 		{func(s *Setup) { s.Instructions = WrongInstructions }, []string{"instructions", "wrong"}},
 		{func(s *Setup) { s.Latency = "measured" }, []string{"latency", "measured"}},
