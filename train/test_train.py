@@ -321,6 +321,40 @@ class ObjectiveTest(Case):
         logits = run.net(b.images, b.prompt_ids, b.prompt_length, b.proprio, torch.where(hidden, -1, b.bins))
         torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(logits[hidden], b.bins[hidden]))
 
+    def test_own_tokens_are_the_surest_of_an_empty_chunk(self):
+        run = self.ready()
+        initialise.for_comparison(run.net, 3)
+        frames, _, ratio, whole, order, _ = run.draw(0)
+        b, hidden = run.frames.batch(frames), objective.hidden_tokens("diffusion", ratio, whole, order)
+        prefix = run.net.prefix(b.images, b.proprio)
+        tokens, mine = run.loss.own_tokens(b, prefix, hidden)
+        self.assertTrue(torch.equal(mine.sum(1), hidden.sum(1)))
+        sure, bins = run.net.denoise(prefix, b.prompt_ids, b.prompt_length, torch.full_like(b.bins, -1)).softmax(-1).max(-1)
+        self.assertTrue(torch.equal(tokens, torch.where(mine, -1, bins)))
+        for row in range(len(mine)):
+            given, rest = sure[row][~mine[row]], sure[row][mine[row]]
+            self.assertTrue(given.numel() == 0 or float(given.min()) >= float(rest.max()))
+        # In the first two samples they are given, and what they hide is counted; the others are as they were.
+        tokens, mine = (torch.cat([a[:2], c[2:]]) for a, c in ((tokens, torch.where(hidden, -1, b.bins)), (mine, hidden)))
+        logits = run.net.denoise(prefix, b.prompt_ids, b.prompt_length, tokens)
+        loss, _ = run.loss(b, hidden, 1 / hidden.sum(), own=2)
+        torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(logits[mine], b.bins[mine]))
+
+    def test_own_tokens_leave_every_weight_its_gradient(self):
+        # Autocast would keep the weights that the pass without gradients has cast.
+        norms = []
+        for own in (0, 1):
+            run = self.ready(f"--own {own}")
+            frames, _, ratio, whole, order, _ = run.draw(0)
+            b, hidden = run.frames.batch(frames), objective.hidden_tokens("diffusion", ratio, whole, order)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                run.loss(b, hidden, 1 / hidden.sum(), own=own * len(hidden))[0].backward()
+            norms.append({name for name, p in run.named if p.grad is not None and float(p.grad.norm()) > 0})
+        self.assertEqual(*norms)
+        for bad in ("--own 1.5", "--own 0.5 --objective parallel"):
+            with self.assertRaisesRegex(SystemExit, "--own is"):
+                self.ready(bad)
+
     def test_a_causal_network_is_trained_to_say_each_token_from_those_before(self):
         run = self.ready("--objective autoregressive")
         self.assertEqual(run.net.attention, "causal")

@@ -68,6 +68,7 @@ def parser():
         targets=dict(nargs="+", help="names of the layers with adapters; default: all linear ones"),
         merge=dict(action="store_true", help="with --lora: write merged weights, and train what stands beside the model"),
         whole=dict(type=float, default=0.0, help="diffusion: share of the samples that are hidden whole"),
+        own=dict(type=float, default=0.0, help="diffusion: share of the samples of which the network's own tokens are given, not the demonstration's"),
         soften=dict(type=float, default=0.0, help="first width of the targets, in bins; 0: the bins themselves"),
         harden_at=dict(type=float, default=0.6, help="share of the run after which targets are the bins"),
         plain_images=dict(action="store_true", help="no crop and no change of colours"),
@@ -288,6 +289,8 @@ def opened(directories):
 def prepare(o, device, log, first, started):
     """The trainer that the options ask for, where its last state left it. first: of the processes, the one that
     writes."""
+    if not 0 <= o.own <= 1 or o.own and o.objective != "diffusion":
+        raise SystemExit(f"train.py: --own is {o.own:g}, must be 0 to 1, and 0 unless --objective is diffusion")
     torch.manual_seed(o.seed)
     dataset = opened(o.data)
     if o.statistics == "init":

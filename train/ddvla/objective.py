@@ -1,7 +1,8 @@
 """What the network is trained to do: the four ways to make a chunk that the tables compare.
 
 diffusion       Discrete Diffusion VLA (arXiv 2508.20072): cross-entropy of hidden action tokens, of which each sample
-                has a share cos(pi u / 2), u uniform, and at least one.
+                has a share cos(pi u / 2), u uniform, and at least one. The others are given: the demonstration's, as in
+                the paper, or in some samples the network's own (Loss.own_tokens), which is what a decoder has.
 parallel        every action token is hidden, and all are read from one pass.
 autoregressive  each token from those before it, with causal attention, as OpenVLA does.
 l1              the action head's values by their absolute error, the slots empty, as openvla-oft does.
@@ -59,10 +60,22 @@ class Loss(nn.Module):
         super().__init__()
         self.net, self.objective = net, objective
 
-    def forward(self, batch, hidden, scale, table=None, padded=None):
+    def own_tokens(self, batch, prefix, hidden, padded=None):
+        """Tokens and hidden as a decoder has them after its first round: of one pass over an empty chunk the surest
+        bins are given, right or wrong, and as many are hidden as hidden [B, L] says."""
+        empty = torch.full_like(batch.bins, -1)
+        with torch.no_grad():
+            scores = self.net.denoise(prefix.detach(), batch.prompt_ids, batch.prompt_length, empty, padded=padded)
+        torch.clear_autocast_cache()  # it has weights that no gradient reaches
+        sure, bins = scores.softmax(-1).max(-1)
+        hidden = sure.argsort(1).argsort(1) < hidden.sum(1, keepdim=True)
+        return bins.masked_fill(hidden, -1), hidden
+
+    def forward(self, batch, hidden, scale, table=None, padded=None, own=0):
         """Sums of the loss and of the plain cross-entropy, or absolute error, of a part of a batch, times scale.
 
-        hidden [B, L]: hidden_tokens' result. table: target_table, or None for the bins themselves.
+        hidden [B, L]: hidden_tokens' result. table: target_table, or None for the bins themselves. own: in so many
+        samples, the first ones, what is given of the chunk are own_tokens.
         """
         net, b = self.net, batch
         prefix = net.prefix(b.images, b.proprio)
@@ -70,6 +83,10 @@ class Loss(nn.Module):
             total = (net.values(prefix, b.prompt_ids, b.prompt_length, padded) - b.values).abs().sum() * scale
             return total, total.detach()
         tokens = b.bins if self.objective == "autoregressive" else b.bins.masked_fill(hidden, -1)
+        if own:
+            first = b._replace(bins=b.bins[:own], prompt_ids=b.prompt_ids[:own], prompt_length=b.prompt_length[:own])
+            mine = self.own_tokens(first, prefix[:own], hidden[:own], padded)
+            tokens, hidden = (torch.cat([m, rest[own:]]) for m, rest in zip(mine, (tokens, hidden)))
         logits = net.denoise(prefix, b.prompt_ids, b.prompt_length, tokens, padded=padded).flatten(0, 1)
         bins, hidden = b.bins.flatten(), hidden.flatten()
         if table is None:

@@ -168,7 +168,7 @@ class Trainer:
             with torch.no_grad():
                 batch = batch._replace(images=augmented(batch.images, draws, self.area))
         with self.autocast():
-            return self.loss(batch, hidden, scale, table, self.frames.padded)
+            return self.loss(batch, hidden, scale, table, self.frames.padded, round(self.options.own * len(hidden)))
 
     def autocast(self):
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.options.bf16)
