@@ -342,17 +342,17 @@ class ObjectiveTest(Case):
 
     def test_own_tokens_leave_every_weight_its_gradient(self):
         # Autocast would keep the weights that the pass without gradients has cast.
-        norms = []
+        taught = []
         for own in (0, 1):
             run = self.ready(f"--own {own}")
             frames, _, ratio, whole, order, _ = run.draw(0)
             b, hidden = run.frames.batch(frames), objective.hidden_tokens("diffusion", ratio, whole, order)
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 run.loss(b, hidden, 1 / hidden.sum(), own=own * len(hidden))[0].backward()
-            norms.append({name for name, p in run.named if p.grad is not None and float(p.grad.norm()) > 0})
-        self.assertEqual(*norms)
-        for bad in ("--own 1.5", "--own 0.5 --objective parallel"):
-            with self.assertRaisesRegex(SystemExit, "--own is"):
+            taught.append({name for name, p in run.named if p.grad is not None and float(p.grad.norm()) > 0})
+        self.assertEqual(*taught)
+        for bad in ("--own 1.5", "--own 0.5 --objective parallel", "--own 0.4 --batch 1"):
+            with self.assertRaisesRegex(SystemExit, "--own "):
                 self.ready(bad)
 
     def test_a_causal_network_is_trained_to_say_each_token_from_those_before(self):

@@ -291,6 +291,8 @@ def prepare(o, device, log, first, started):
     writes."""
     if not 0 <= o.own <= 1 or o.own and o.objective != "diffusion":
         raise SystemExit(f"train.py: --own is {o.own:g}, must be 0 to 1, and 0 unless --objective is diffusion")
+    if o.own and not round(o.own * o.batch):
+        raise SystemExit(f"train.py: --own {o.own:g} of --batch {o.batch} is no sample; make either larger")
     torch.manual_seed(o.seed)
     dataset = opened(o.data)
     if o.statistics == "init":
