@@ -86,7 +86,11 @@ type Info struct {
 	// bundle's manifest. Proprio may be empty.
 	Action  []bundle.ActionDim  `json:"action"`
 	Proprio []bundle.ProprioDim `json:"proprio"`
-	MadeBy  MadeBy              `json:"made_by"`
+	// Start is the state, in Proprio's order and units, in which a task is to be
+	// begun. Where it is empty, that is the median of the episodes' first states; a
+	// generator whose episodes are also of moments amid a task says it here.
+	Start  []float64 `json:"start,omitempty"`
+	MadeBy MadeBy    `json:"made_by"`
 }
 
 // MadeBy records what wrote a data set and how.
@@ -167,6 +171,8 @@ func (i *Info) Validate() error {
 		return fmt.Errorf("%w: action has %d entries, must have 1 to %d", ErrDataset, len(i.Action), maxDims)
 	case len(i.Proprio) > maxDims:
 		return fmt.Errorf("%w: proprio has %d entries, may have %d", ErrDataset, len(i.Proprio), maxDims)
+	case len(i.Start) > 0 && len(i.Start) != len(i.Proprio):
+		return fmt.Errorf("%w: start has %d values, proprio %d entries", ErrDataset, len(i.Start), len(i.Proprio))
 	}
 	for k, c := range i.Cameras {
 		if c.Resize.Width != i.Size || c.Resize.Height != i.Size {

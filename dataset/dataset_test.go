@@ -205,6 +205,9 @@ func TestPythonReadsTheSame(t *testing.T) {
 	blind.Proprio = nil
 	sparse, one := tinyInfo(), tinyInfo()
 	sparse.PictureStride, one.PictureStride = 3, 1
+	told := tinyInfo()
+	told.Start = make([]float64, len(told.Proprio))
+	told.Start[0] = 0.25
 	for name, c := range map[string]struct {
 		info    Info
 		lengths []int
@@ -214,6 +217,7 @@ func TestPythonReadsTheSame(t *testing.T) {
 		"no proprio":       {blind, []int{9, 10}},
 		"every third":      {sparse, []int{7, 1, 3, 4, 9}},
 		"a stride of one":  {one, []int{4, 2}},
+		"a start told":     {told, []int{4, 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "set")
@@ -282,7 +286,10 @@ func checkStatistics(t *testing.T, got, want *Statistics) {
 	}
 	pairs := [][2]*Columns{{&got.Action, &want.Action}}
 	if got.Proprio != nil {
-		pairs = append(pairs, [2]*Columns{got.Proprio, want.Proprio})
+		pairs = append(pairs, [2]*Columns{&got.Proprio.Columns, &want.Proprio.Columns})
+		if !slices.Equal(got.Proprio.Start, want.Proprio.Start) {
+			t.Errorf("start %v, want %v", got.Proprio.Start, want.Proprio.Start)
+		}
 	}
 	for _, p := range pairs {
 		if !slices.Equal(p[0].Min, p[1].Min) || !slices.Equal(p[0].Max, p[1].Max) || !slices.Equal(p[0].Q01, p[1].Q01) || !slices.Equal(p[0].Q99, p[1].Q99) || !slices.Equal(p[0].Mask, p[1].Mask) {
@@ -480,7 +487,7 @@ func TestWriterRefuses(t *testing.T) {
 	for name, change := range map[string]func(i *Info){
 		"name": func(i *Info) { i.Name = "" }, "stride": func(i *Info) { i.PictureStride = -1 }, "rate": func(i *Info) { i.Rate = math.NaN() }, "size": func(i *Info) { i.Size = 5 },
 		"cameras": func(i *Info) { i.Cameras = nil }, "camera": func(i *Info) { i.Cameras[1].Name = "head" }, "quality": func(i *Info) { i.Cameras[0].JPEGQuality = 101 },
-		"action": func(i *Info) { i.Action = nil }, "dimension": func(i *Info) { i.Action[0].Name = "left_joint2" }, "proprio": func(i *Info) { i.Proprio[0].Name = "" },
+		"action": func(i *Info) { i.Action = nil }, "dimension": func(i *Info) { i.Action[0].Name = "left_joint2" }, "proprio": func(i *Info) { i.Proprio[0].Name = "" }, "start": func(i *Info) { i.Start = []float64{1} },
 	} {
 		info := tinyInfo()
 		change(&info)

@@ -14,10 +14,10 @@ import (
 // the file that openvla-oft writes beside a checkpoint (save_dataset_statistics in
 // prismatic/vla/datasets/rlds/utils/data_utils.py).
 type Statistics struct {
-	Action          Columns  `json:"action"`
-	Proprio         *Columns `json:"proprio,omitempty"` // nil where the data set has none
-	NumTransitions  int      `json:"num_transitions"`   // frames
-	NumTrajectories int      `json:"num_trajectories"`  // episodes
+	Action          Columns `json:"action"`
+	Proprio         *States `json:"proprio,omitempty"` // nil where the data set has none
+	NumTransitions  int     `json:"num_transitions"`   // frames
+	NumTrajectories int     `json:"num_trajectories"`  // episodes
 }
 
 // Columns are the statistics of each dimension, in its unit, of the float32 values
@@ -34,6 +34,14 @@ type Columns struct {
 	Mask []bool    `json:"mask"` // true: the dimension is normalised, as all are
 }
 
+// States are the statistics of the robot's state, and where tasks begin.
+type States struct {
+	Columns
+	// Start is Info.Start, or else the median of each dimension over the episodes'
+	// first frames: where ~/home takes the arms. openvla-oft's files have none.
+	Start []float64 `json:"start,omitempty"`
+}
+
 // statistics reads the arrays again, which are on the disk.
 func (w *Writer) statistics() (*Statistics, error) {
 	s := &Statistics{NumTransitions: w.info.Frames, NumTrajectories: w.info.Episodes}
@@ -42,10 +50,47 @@ func (w *Writer) statistics() (*Statistics, error) {
 		return nil, err
 	}
 	s.Action = *action
-	if n := len(w.info.Proprio); n > 0 {
-		s.Proprio, _, err = columnsOf(filepath.Join(w.dir, ProprioFile), w.info.Frames, n)
+	n := len(w.info.Proprio)
+	if n == 0 {
+		return s, nil
+	}
+	path := filepath.Join(w.dir, ProprioFile)
+	proprio, _, err := columnsOf(path, w.info.Frames, n)
+	if err != nil {
+		return nil, err
+	}
+	s.Proprio = &States{Columns: *proprio, Start: w.info.Start}
+	if len(s.Proprio.Start) == 0 {
+		s.Proprio.Start, err = medianOf(path, w.starts, n)
 	}
 	return s, err
+}
+
+// medianOf returns the median of each dimension over the frames at the numbers
+// given, at least one.
+func medianOf(path string, frames []int, dims int) ([]float64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	columns := make([][]float64, dims)
+	row := make([]byte, 4*dims)
+	for _, frame := range frames {
+		if _, err := f.ReadAt(row, int64(frame)*int64(len(row))); err != nil {
+			return nil, err
+		}
+		for d := range columns {
+			columns[d] = append(columns[d], float64(math.Float32frombits(binary.LittleEndian.Uint32(row[4*d:]))))
+		}
+	}
+	var medians []float64
+	p := placeOf(0.5, len(frames))
+	for _, c := range columns {
+		slices.Sort(c)
+		medians = append(medians, p.between(c[p.rank], c[p.next]))
+	}
+	return medians, nil
 }
 
 // half is the number of values of a key's upper, and of its lower, 16 bits.

@@ -28,7 +28,8 @@ type Writer struct {
 	info   Info
 	arrays [3]*stream // as Info.arrays
 	lines  *stream
-	begun  int // first frame of the episode that is open, -1 for none
+	begun  int   // first frame of the episode that is open, -1 for none
+	starts []int // first frames of all ended episodes
 	// pictures are those of all ended episodes.
 	pictures int
 	failed   error
@@ -219,6 +220,7 @@ func (w *Writer) EndEpisode(e Episode) error {
 		return w.fail(err)
 	}
 	w.info.Episodes++
+	w.starts = append(w.starts, e.Start)
 	w.pictures += w.info.pictures(e.Length)
 	w.begun = -1
 	return nil

@@ -40,7 +40,7 @@ def robot(context):
     elif given["draw"] != "0":
         command += ["--draw", given["draw"], "--each", given["each"]]
     elif given["task"] != "none":
-        command += ["--task", given["task"], "--episodes", given["episodes"]]
+        command += ["--task", given["task"], "--episodes", given["episodes"], "--home-service", node + "/home"]
     if given["compressed"] == "true":
         command.append("--compressed")
     if given.get("backend"):

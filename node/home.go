@@ -8,8 +8,8 @@ import (
 )
 
 // startPose is where ~/home takes the arms, in the executor's order: what the
-// parameters say, else the middle of the states that the checkpoint was trained
-// with.
+// parameters say, else where the demonstrations began that the checkpoint was trained
+// with, or the middle of their states.
 func (n *Node) startPose(m *bundle.Manifest) ([]float64, error) {
 	var pose []float64
 	for a, side := range arms {
@@ -20,10 +20,10 @@ func (n *Node) startPose(m *bundle.Manifest) ([]float64, error) {
 		if m.Proprio == nil {
 			return nil, fmt.Errorf("no start pose: the policy's statistics hold no states; set the parameter home.%s", side)
 		}
-		middle := n.policy.Codec().ProprioMiddle()
+		start := n.policy.Codec().StartPose()
 		at := map[string]float64{}
 		for i, d := range m.Proprio.Dims {
-			at[d.Name] = middle[i]
+			at[d.Name] = start[i]
 		}
 		for j := range armJoints {
 			v, ok := at[jointName(side, j)]

@@ -36,7 +36,7 @@ func motionParameters() []param.Descriptor {
 	}
 	return append(table,
 		param.Descriptor{Name: "home.left", Default: param.Doubles(), ReadOnly: true,
-			Meaning: "Pose that ~/home takes the left arm to, six joints (rad) and the gripper's opening (m); empty is the middle between the 1st and 99th percentile of the checkpoint's own states."},
+			Meaning: "Pose that ~/home takes the left arm to, six joints (rad) and the gripper's opening (m); empty is where the checkpoint's demonstrations began, as its statistics tell (proprio.start), else the middle between the 1st and 99th percentile of its states."},
 		param.Descriptor{Name: "home.right", Default: param.Doubles(), ReadOnly: true,
 			Meaning: "The same of the right arm."},
 		param.Descriptor{Name: "gripper.binary", Default: param.Bool(false), ReadOnly: true,

@@ -65,16 +65,32 @@ func TestHomeGoesSlowlyToTheStartPoseAndStaysThere(t *testing.T) {
 	}
 }
 
-// Without parameters it is amid the states that the checkpoint was trained with.
+// Without parameters it is where the statistics say that tasks begin, or amid the states
+// that the checkpoint was trained with.
 func TestStartPoseOfTheStatistics(t *testing.T) {
 	r := newRig(t)
 	pose, err := r.node.startPose(r.node.policy.Manifest())
 	if err != nil {
 		t.Fatal(err)
 	}
-	middle := r.node.policy.Codec().ProprioMiddle()
-	if !near(pose, middle, 0) || len(pose) != 14 { // this bundle's states are in the robot's order
+	var middle, start []float64 // this bundle's states are in the robot's order
+	dir := testbundle.Statistics(t, func(part string, columns map[string][]float64) {
+		if part == "proprio" {
+			for i, low := range columns["q01"] {
+				middle = append(middle, (low+columns["q99"][i])/2)
+				start = append(start, low)
+			}
+			columns["start"] = start
+		}
+	})
+	if !near(pose, middle, 1e-8) || len(pose) != 14 {
 		t.Errorf("%v, want %v", pose, middle)
+	}
+	if r, err = startRig(t, dir); err != nil {
+		t.Fatal(err)
+	}
+	if pose, err = r.node.startPose(r.node.policy.Manifest()); err != nil || !near(pose, start, 0) {
+		t.Errorf("%v, %v, want %v", pose, err, start)
 	}
 	if _, _, _, err := settings(parameters(testbundle.Dir(t), []param.Assignment{given("home.left", param.Doubles(1, 2))})...); err == nil || !strings.Contains(err.Error(), "home.left") {
 		t.Errorf("a pose of two values: %v", err)

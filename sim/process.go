@@ -59,6 +59,10 @@ type Config struct {
 	// CommandTopics, as teleoperation does, so that a bag records demonstrations.
 	// With WaitForCommand it begins when somebody listens to everything.
 	Demonstrate bool
+	// HomeService is a std_srvs/Trigger service, such as the node's ~/home, that is
+	// called between two episodes of Task; the next table is laid when the arms are
+	// at rest. Where it is empty, the arms stay where the episode before left them.
+	HomeService string
 	// EpisodeTopic is the std_msgs/String topic of the marks of a task's episodes,
 	// MarkStart, MarkSuccess and MarkFailure.
 	EpisodeTopic string
@@ -120,6 +124,8 @@ func (c Config) Validate() error {
 		return errors.New("sim: Task brings its own instructions; leave Schedule empty")
 	case c.Task != "" && c.Episodes < 1:
 		return fmt.Errorf("sim: Episodes is %d, must be at least 1", c.Episodes)
+	case c.HomeService != "" && (c.Task == "" || c.Demonstrate):
+		return errors.New("sim: HomeService needs a Task that is not demonstrated")
 	case c.Pause < 0:
 		return fmt.Errorf("sim: Pause is %v, must be 0 or more", c.Pause)
 	}
@@ -170,6 +176,7 @@ type Process struct {
 
 	script  *script
 	trials  *trials       // nil without a task
+	homing  homing        // between its episodes
 	elapsed time.Duration // simulated, over all episodes
 	acted   time.Duration // since the expert last decided
 
@@ -263,6 +270,14 @@ func (p *Process) connect() (err error) {
 			return err
 		}
 	}
+	if p.conf.HomeService != "" {
+		p.homing = homing{asked: make(chan struct{}, 1), reply: time.Second, again: 500 * time.Millisecond}
+		if p.homing.client, err = ros.NewClient[msgs.TriggerRequest, msgs.TriggerResponse](p.node, p.conf.HomeService); err != nil {
+			return fmt.Errorf("service %s: %w", p.conf.HomeService, err)
+		}
+		p.closers = append(p.closers, p.homing.client)
+		p.trials.home = &p.homing
+	}
 	if len(p.conf.Schedule) > 0 || p.trials != nil {
 		p.instruction, err = advertise[msgs.String](p, p.conf.InstructionTopic, ros.DefaultQoS())
 	}
@@ -311,6 +326,7 @@ func (p *Process) Run(ctx context.Context) (Report, error) {
 	group.Go(func() error {
 		return every(ctx, p.conf.CameraRate, func(time.Duration) (bool, error) { return false, p.pictures() })
 	})
+	group.Go(func() error { return p.callHome(ctx) })
 	err := group.Wait()
 	return p.Report(), err
 }

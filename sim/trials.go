@@ -26,12 +26,13 @@ func (r TaskResult) String() string {
 }
 
 // trials gives the episodes of a Process one after the other. The arms stay where
-// they are between two, as on a robot whose table is laid anew; those of a
-// demonstration are brought home, outside of what is marked.
+// they are between two, as on a robot whose table is laid anew, or are taken home
+// before; those of a demonstration are brought there, outside of what is marked.
 type trials struct {
 	arms  *Arms
 	conf  *Config
 	tasks []Task
+	home  *homing // nil: the arms stay
 
 	index   int // of the episode under way
 	episode *Episode
@@ -41,6 +42,7 @@ type trials struct {
 	given   time.Duration // since the episode's clock started
 	success bool
 	after   time.Duration // since success
+	leaving bool          // it is over, and the arms are on their way home
 	done    []TaskResult
 }
 
@@ -68,7 +70,7 @@ func (t *trials) begin(i int, q State) error {
 	e.World.Place(q)
 	e.World.SetServo(t.conf.Servo)
 	t.index, t.episode, t.expert = i, e, e.Expert()
-	t.spoken, t.given, t.success, t.after = repeat, 0, false, 0
+	t.spoken, t.given, t.success, t.after, t.leaving = repeat, 0, false, 0, false
 	return nil
 }
 
@@ -78,6 +80,12 @@ func (t *trials) begin(i int, q State) error {
 func (t *trials) advance(dt time.Duration, waiting bool) (say, mark string, done bool, err error) {
 	if t.index >= t.conf.Episodes {
 		return "", "", !t.conf.Stay, nil
+	}
+	if t.leaving {
+		if !t.home.over(dt, t.episode.World) {
+			return "", "", false, nil
+		}
+		return "", "", false, t.begin(t.index, t.episode.World.servo.Position)
 	}
 	if t.spoken += dt; t.spoken >= repeat && !t.silent {
 		t.spoken, say = 0, t.episode.Instruction
@@ -106,6 +114,11 @@ func (t *trials) advance(dt time.Duration, waiting bool) (say, mark string, done
 	}
 	if t.index++; t.index >= t.conf.Episodes {
 		return "", mark, !t.conf.Stay, nil
+	}
+	if t.home != nil {
+		t.leaving, t.given = true, 0
+		t.home.begin()
+		return "", mark, false, nil
 	}
 	from := t.episode.World.servo.Position
 	if t.conf.Demonstrate {

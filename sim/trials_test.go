@@ -1,9 +1,15 @@
 package sim
 
 import (
+	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ddvla/ddvla/msgs"
 	"github.com/ddvla/ddvla/ros"
@@ -179,6 +185,7 @@ func TestTaskConfigNamesWhatIsWrong(t *testing.T) {
 		"Schedule":     func(c *Config) { c.Task, c.Schedule = "bell", []Step{{"x", time.Second}} },
 		"Episodes":     func(c *Config) { c.Task, c.Episodes = "bell", 0 },
 		"Pause":        func(c *Config) { c.Pause = -1 },
+		"HomeService":  func(c *Config) { c.Task, c.Demonstrate, c.HomeService = "bell", true, "/home" },
 		"Servo.Delay":  func(c *Config) { c.Servo.Delay = -1 },
 		"Servo.Noise":  func(c *Config) { c.Servo.Noise = 2 },
 		"no such task": func(c *Config) { c.Task = "Bell" },
@@ -191,6 +198,124 @@ func TestTaskConfigNamesWhatIsWrong(t *testing.T) {
 		}
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want an error that names %s, have %v", want, err)
+		}
+	}
+}
+
+// Between two scenes the home service is called, and the next table is laid when the
+// arms are at rest; a refused call is repeated.
+func TestHomeBetweenScenes(t *testing.T) {
+	c := DefaultConfig()
+	c.Task, c.Episodes, c.Pause, c.HomeService = "reach", 2, 100*time.Millisecond, "/policy/home"
+	c.CameraRate = 1
+	bus := local.NewBus()
+	p := newProcess(t, newNode(t, bus, "robot"), c)
+	peer := newNode(t, bus, "policy")
+	var expert atomic.Bool // acts; else the arms go home
+	expert.Store(true)
+	calls := 0
+	_, err := ros.Serve[msgs.TriggerRequest, msgs.TriggerResponse](peer, c.HomeService, func(context.Context, *msgs.TriggerRequest) (*msgs.TriggerResponse, error) {
+		if calls++; calls == 1 {
+			return &msgs.TriggerResponse{Message: "not now"}, nil
+		}
+		expert.Store(false)
+		return &msgs.TriggerResponse{Success: true}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	marks := make(chan string, 8)
+	subscribe[msgs.String](t, peer, c.EpisodeTopic, func(m *msgs.String, _ time.Time) {
+		if marks <- strings.Clone(m.Data); m.Data == MarkStart {
+			expert.Store(true)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	group, ctx := errgroup.WithContext(ctx)
+	var report Report
+	group.Go(func() (err error) {
+		defer cancel()
+		report, err = p.Run(ctx)
+		return err
+	})
+	var left State // where the arms were last between the scenes
+	group.Go(func() error {
+		return every(ctx, 20, func(time.Duration) (bool, error) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if p.trials.leaving {
+				left = p.world.State()
+			}
+			q := Home()
+			if expert.Load() {
+				q = p.trials.expert.Act(p.world)
+			}
+			p.commands += 2
+			p.world.Command(q)
+			return false, nil
+		})
+	})
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Tasks) != 2 || report.Succeeded() != 2 || calls != 2 {
+		t.Errorf("%s; the service was called %d times, want 2", report, calls)
+	}
+	home := Home()
+	for j := range home {
+		if d := left[j] - home[j]; d > 0.005 || d < -0.005 {
+			t.Errorf("the second scene is laid with %s %.3f away from home", Names()[j], d)
+		}
+	}
+	for _, want := range []string{MarkStart, MarkSuccess, MarkStart, MarkSuccess} {
+		if got := <-marks; got != want {
+			t.Errorf("marked %q, want %q", got, want)
+		}
+	}
+}
+
+// The service that nobody serves, or that always refuses, does not hold up the episodes:
+// the next scene begins where the arms are.
+func TestHomeThatIsRefused(t *testing.T) {
+	for _, served := range []bool{false, true} {
+		c := DefaultConfig()
+		c.Task, c.Episodes, c.HomeService = "bell", 2, "/policy/home"
+		bus := local.NewBus()
+		core, logged := observer.New(zap.WarnLevel)
+		c.Logger = zap.New(core)
+		p := newProcess(t, newNode(t, bus, "robot"), c)
+		p.homing.reply, p.homing.again = 10*time.Millisecond, time.Millisecond
+		if served {
+			_, err := ros.Serve[msgs.TriggerRequest, msgs.TriggerResponse](newNode(t, bus, "policy"), c.HomeService, func(context.Context, *msgs.TriggerRequest) (*msgs.TriggerResponse, error) {
+				return &msgs.TriggerResponse{Message: "the arms are disabled"}, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- p.callHome(ctx) }()
+		for done, ticks := false, 0; !done; ticks++ {
+			var err error
+			if done, err = p.motion(10 * time.Millisecond); err != nil || ticks > 1e6 {
+				t.Fatal("no end", err)
+			}
+			if p.trials.leaving {
+				time.Sleep(time.Millisecond) // the calls are made in real time
+			}
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		if r := p.Report(); len(r.Tasks) != 2 || r.Succeeded() != 0 {
+			t.Errorf("%s", r)
+		}
+		want := map[bool]string{false: "no reply within 10ms", true: "the arms are disabled"}[served]
+		if all := logged.All(); len(all) != 1 || all[0].ContextMap()["error"] != want || all[0].ContextMap()["service"] != c.HomeService {
+			t.Errorf("logged %+v, want %q", all, want)
 		}
 	}
 }

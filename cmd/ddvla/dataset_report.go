@@ -132,7 +132,7 @@ func dimensionWarnings(info dataset.Info, s *dataset.Statistics) (all []string) 
 		look("action", d.Name, d.Unit, &s.Action, i)
 	}
 	for i, d := range info.Proprio {
-		look("measured", d.Name, d.Unit, s.Proprio, i)
+		look("measured", d.Name, d.Unit, &s.Proprio.Columns, i)
 	}
 	return all
 }

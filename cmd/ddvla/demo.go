@@ -158,7 +158,7 @@ func (d *demo) play(ctx context.Context, c *configuration, log *zap.Logger) (rep
 	defer stopRobot()
 	gone := make(chan error, 1)
 	go func() {
-		gone <- d.robot(robot, person.instructions, person.episodes)
+		gone <- d.robot(robot, person)
 		stopNode()
 	}()
 	group, running := errgroup.WithContext(stopping)
@@ -169,8 +169,7 @@ func (d *demo) play(ctx context.Context, c *configuration, log *zap.Logger) (rep
 			return err
 		}
 		if d.task != "" {
-			person.watch(running, d.episodes, log)
-			return nil
+			return person.watch(running, d.episodes, log)
 		}
 		select {
 		case <-running.Done():
@@ -194,17 +193,17 @@ func (d *demo) play(ctx context.Context, c *configuration, log *zap.Logger) (rep
 	return &result, err
 }
 
-// robot is the second process, which gives its instructions where the node listens. That
-// it ends before ctx does is an error.
-func (d *demo) robot(ctx context.Context, instructions, episodes string) error {
+// robot is the second process, which gives its instructions where the node listens, and
+// has the arms taken home between scenes. That it ends before ctx does is an error.
+func (d *demo) robot(ctx context.Context, person *operator) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	args := []string{"sim", "--backend", "cyclone", "--wait", "--stay", "--seed", strconv.FormatUint(d.seed, 10),
-		"--instruction-topic", instructions, "--episode-topic", episodes, "--report", d.robotReport()}
+		"--instruction-topic", person.instructions, "--episode-topic", person.episodes, "--report", d.robotReport()}
 	if d.task != "" {
-		args = append(args, "--task", d.task, "--episodes", strconv.Itoa(d.episodes))
+		args = append(args, "--task", d.task, "--episodes", strconv.Itoa(d.episodes), "--home-service", person.homing)
 	} else {
 		args = append(args, "--draw", strconv.Itoa(d.instructions), "--each", d.each.String())
 	}
@@ -236,10 +235,11 @@ func (d *demo) robot(ctx context.Context, instructions, episodes string) error {
 type operator struct {
 	ros.Node
 	// instructions and episodes are the topics of what the arms are to do and what became of
-	// it; enabling is the service that enables the arms.
-	instructions, episodes, enabling string
+	// it, homing is the service that takes the arms home.
+	instructions, episodes, homing string
 
-	marks  chan string // of episodes
+	enabling ros.Client
+	marks    chan string // of episodes
 	domain int
 	states map[string]ros.Subscription // by topic; only for who publishes there
 }
@@ -257,11 +257,17 @@ func newOperator(ctx context.Context, c *configuration, log *zap.Logger) (_ *ope
 			return nil, err
 		}
 	}
-	if o.enabling, err = c.names.Service("~/enable"); err != nil {
-		return nil, err
+	var enabling string
+	for name, service := range map[string]*string{"~/enable": &enabling, "~/home": &o.homing} {
+		if *service, err = c.names.Service(name); err != nil {
+			return nil, err
+		}
 	}
 	if o.Node, err = backend("cyclone").node(ctx, options); err != nil {
 		return nil, err
+	}
+	if o.enabling, err = ros.NewClient[msgs.TriggerRequest, msgs.TriggerResponse](o, enabling); err != nil {
+		return nil, errors.Join(err, o.Close())
 	}
 	for _, topic := range c.settings.States {
 		var m msgs.JointState
@@ -281,20 +287,36 @@ func newOperator(ctx context.Context, c *configuration, log *zap.Logger) (_ *ope
 	return o, nil
 }
 
-// watch returns when so many episodes are over, or ctx is.
-func (o *operator) watch(ctx context.Context, episodes int, log *zap.Logger) {
+// watch returns when so many episodes are over, or ctx is. After a failure it enables the
+// arms again, which a guard may have stopped: else they would not go home.
+func (o *operator) watch(ctx context.Context, episodes int, log *zap.Logger) error {
 	for over := 0; over < episodes; {
+		var mark string
 		select {
 		case <-ctx.Done():
-			return
-		case mark := <-o.marks:
-			if mark != sim.MarkStart {
-				over++
-				log.Info("episode "+mark, zap.Int("episode", over), zap.Int("of", episodes))
+			return nil
+		case mark = <-o.marks:
+		}
+		if mark == sim.MarkStart {
+			continue
+		}
+		over++
+		log.Info("episode "+mark, zap.Int("episode", over), zap.Int("of", episodes))
+		if mark == sim.MarkFailure && over < episodes {
+			soon, cancel := context.WithTimeout(ctx, recovery)
+			err := o.enable(soon)
+			cancel()
+			if err != nil {
+				return err
 			}
 		}
 	}
+	return nil
 }
+
+// recovery is how long the arms may take to be enabled again; an episode that begins
+// with arms that are not fails.
+const recovery = 3 * time.Second
 
 // discovery is how long DDS is given to find who is there already. On the
 // loopback interface it takes some milliseconds.
@@ -322,18 +344,14 @@ func (o *operator) alone(most int) error {
 	return nil
 }
 
-// enable enables the arms. The robot may still be starting, so it asks until they
-// are, or ctx ends.
+// enable enables the arms. The robot may still be starting, or the arms not be at rest, so
+// it asks until they are enabled or ctx ends.
 func (o *operator) enable(ctx context.Context) error {
-	client, err := ros.NewClient[msgs.TriggerRequest, msgs.TriggerResponse](o, o.enabling)
-	if err != nil {
-		return err
-	}
 	for {
 		if err := o.alone(1); err != nil {
 			return err
 		}
-		reply, err := ros.Call[msgs.TriggerRequest, msgs.TriggerResponse](ctx, client, &msgs.TriggerRequest{})
+		reply, err := ros.Call[msgs.TriggerRequest, msgs.TriggerResponse](ctx, o.enabling, &msgs.TriggerRequest{})
 		switch {
 		case ctx.Err() != nil:
 			return nil

@@ -105,18 +105,20 @@ func TestDemoDrivesARobotInAnotherProcess(t *testing.T) {
 }
 
 // With a task the demo lasts until its episodes are over, and says what became of them.
-// The policy was not taught the task, so that it is not done in time. The node has names
-// of its own, which the robot's process and the operator follow.
+// The policy was not taught the task, so that it is not done in time. Between two the arms
+// are taken home. The node has names of its own, which the robot's process and the
+// operator follow.
 func TestDemoOfATask(t *testing.T) {
 	domain(t)
 	out := filepath.Join(t.TempDir(), "demo")
-	status, stdout, stderr := demonstrate(t.Context(), t, out, "--task", "bell", "--seed", "3", "--ros-args", "-r", "__ns:=/lab", "-r", "~/instruction:=/told", "-r", "~/enable:=/go", "--")
-	if status != 0 || !strings.Contains(stdout, "bell, seed 3, ") || !strings.Contains(stdout, "\ndone 0 of 1; ") || !strings.Contains(stderr, "episode failure") {
+	status, stdout, stderr := demonstrate(t.Context(), t, out, "--task", "bell", "--seed", "3", "--episodes", "2",
+		"--ros-args", "-r", "__ns:=/lab", "-r", "~/instruction:=/told", "-r", "~/enable:=/go", "-r", "~/home:=/back", "--")
+	if status != 0 || !strings.Contains(stdout, "bell, seed 3, ") || !strings.Contains(stdout, "\ndone 0 of 2; ") || !strings.Contains(stdout, "1 x home_reached") || !strings.Contains(stderr, "episode failure") {
 		t.Errorf("status %d:\n%s\n%s", status, stdout, stderr)
 	}
 	found := contents(t, filepath.Join(out, "bag"))
-	if marks, told, commands := found["/lab/ddvla/episode"], found["/told"], found[commandTopics[0]]; len(marks) != 2 || len(told) == 0 || len(commands) == 0 {
-		t.Errorf("recorded: %d marks, not start and end; %d instructions; %d commands", len(marks), len(told), len(commands))
+	if marks, told, commands := found["/lab/ddvla/episode"], found["/told"], found[commandTopics[0]]; len(marks) != 4 || len(told) == 0 || len(commands) == 0 {
+		t.Errorf("recorded: %d marks, not start and end of two; %d instructions; %d commands", len(marks), len(told), len(commands))
 	}
 	refused(t, 2, []string{"--task", "juggle", "bell"}, "demo", "--bundle", "x", "--out", out, "--task", "juggle")
 	refused(t, 2, []string{"--episodes is -1"}, "demo", "--bundle", "x", "--out", out, "--episodes", "-1")

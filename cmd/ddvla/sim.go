@@ -35,6 +35,7 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) (err e
 	flags.StringVar(&config.Task, "task", "", "ask for this task, or all in turn, and mark the episodes: "+taskNames())
 	flags.IntVar(&config.Episodes, "episodes", config.Episodes, "scenes of the task to lay one after the other")
 	perturbation := flags.String("perturb", "none", "with a task: what differs from demonstrations, of "+strings.Join(sim.Perturbations(), ", ")+", joined by +")
+	flags.StringVar(&config.HomeService, "home-service", "", "with a task: call this std_srvs/Trigger between scenes and lay the next table when the arms are at rest")
 	flags.DurationVar(&config.Pause, "pause", config.Pause, "with a task: time after success before the next scene")
 	flags.BoolVar(&config.Demonstrate, "demonstrate", false, "with a task: have the scripted expert do it, on the command topics")
 	say := flags.String("instructions", "", "instructions to give one after the other, separated by semicolons")

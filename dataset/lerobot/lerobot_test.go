@@ -208,7 +208,7 @@ func TestAnotherReaderFindsTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for key, c := range map[string]*dataset.Columns{actionKey: &own.Action, stateKey: own.Proprio} {
+	for key, c := range map[string]*dataset.Columns{actionKey: &own.Action, stateKey: &own.Proprio.Columns} {
 		for name, want := range map[string][]float64{"min": c.Min, "max": c.Max, "mean": c.Mean, "std": c.Std, "q01": c.Q01, "q99": c.Q99} {
 			var got []float64
 			if err := json.Unmarshal(stats[key][name], &got); err != nil || !slices.Equal(got, want) {

@@ -103,7 +103,7 @@ func (w *writer) stats() error {
 		return err
 	}
 	if s.Proprio != nil {
-		if err := add(stateKey, dataset.ProprioFile, s.Proprio); err != nil {
+		if err := add(stateKey, dataset.ProprioFile, &s.Proprio.Columns); err != nil {
 			return err
 		}
 	}

@@ -60,6 +60,8 @@ statistics = {
 }
 if d.proprio.shape[1]:
     statistics["proprio"] = columns(d.proprio)
+    firsts = numpy.asarray(d.proprio[[e["start"] for e in d.episodes]], dtype=numpy.float64)
+    statistics["proprio"]["start"] = d.info.get("start") or numpy.quantile(firsts, 0.5, axis=0).tolist()
 json.dump(
     {
         "samples": samples,

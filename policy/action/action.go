@@ -10,6 +10,7 @@ package action
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/ddvla/ddvla/policy/bundle"
 )
@@ -24,6 +25,7 @@ type Codec struct {
 	action       scale
 	proprio      scale
 	proprioNames []string
+	start        []float64 // nil where the statistics have none
 }
 
 // New reads the statistics of b and checks them against its manifest.
@@ -64,8 +66,11 @@ func newCodec(m *bundle.Manifest, s *Statistics) (*Codec, error) {
 	if s.Proprio == nil {
 		return nil, fmt.Errorf("no proprio statistics, but the manifest's proprio.dims names %d", len(c.proprioNames))
 	}
-	c.proprio, err = s.Proprio.scale("proprio", m.Action.Normalization, c.proprioNames)
-	return c, err
+	if c.proprio, err = s.Proprio.scale("proprio", m.Action.Normalization, c.proprioNames); err != nil {
+		return nil, err
+	}
+	c.start = s.Proprio.Start
+	return c, s.Proprio.check(c.proprioNames)
 }
 
 // Bins returns the quantisation of a column's action tokens.
@@ -193,10 +198,14 @@ func (c *Codec) Normalised(values, dst []float64) ([]float64, error) {
 	return dst, nil
 }
 
-// ProprioMiddle returns, for each entry of the robot state, the middle between the
-// bounds that the model's states are normalised by, in robot units: a pose amid those
-// of the training data. It is empty where the model takes no state.
-func (c *Codec) ProprioMiddle() []float64 {
+// StartPose returns the robot state, in the manifest's order and robot units, in which
+// a task is to be begun: where the demonstrations began, or, where the statistics do
+// not tell, the middle between the bounds that states are normalised by, a pose amid
+// those of the training data. It is empty where the model takes no state.
+func (c *Codec) StartPose() []float64 {
+	if len(c.start) > 0 {
+		return slices.Clone(c.start)
+	}
 	middle := make([]float64, len(c.proprioNames))
 	for i := range middle {
 		middle[i] = c.proprio.robot(i, 0)

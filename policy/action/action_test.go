@@ -289,6 +289,17 @@ func TestChunkAndStateInRobotUnits(t *testing.T) {
 	if math.Abs(float64(state[0])-0.5) > 1e-7 || state[1] != -1 {
 		t.Errorf("state is %v, want 0.5 and -1", state)
 	}
+	if got := c.StartPose(); len(got) != 2 || math.Abs(got[0]) > 1e-7 || math.Abs(got[1]) > 1e-7 { // amid -1..1
+		t.Errorf("the start pose is %v", got)
+	}
+	s := statistics(t, goodStatistics)
+	s.Proprio.Start = []float64{0.75, -0.5}
+	if told, err := newCodec(manifest(), s); err != nil || !slices.Equal(told.StartPose(), s.Proprio.Start) {
+		t.Errorf("the start pose told is %v, %v", told.StartPose(), err)
+	}
+	if s.Proprio.Start[1] = math.NaN(); s.Proprio.check([]string{"a", "b"}) == nil {
+		t.Error("a start pose of NaN is taken")
+	}
 	buffer := make([]float32, 0, 2)
 	if n := testing.AllocsPerRun(10, func() { state, err = c.NormaliseProprio([]float64{0.5, 0.2}, buffer) }); n != 0 || err != nil {
 		t.Errorf("NormaliseProprio allocates %v times, error %v", n, err)
@@ -382,6 +393,7 @@ func TestBadStatisticsAreNamed(t *testing.T) {
 		"not finite":          {`"q99": [2,3,`, `"q99": [2,1e999,`, []string{"1e999"}},
 		"state too short":     {`"q01": [-1,-1]`, `"q01": [-1]`, []string{"proprio.q01 has 1 values", "proprio.dims names 2"}},
 		"no state statistics": {`"proprio"`, `"state"`, []string{"no proprio statistics", "proprio.dims"}},
+		"start too short":     {`"q01": [-1,-1]`, `"q01": [-1,-1], "start": [0]`, []string{"proprio.start has 1 values", "proprio.dims names 2"}},
 		"wrong type":          {`"q01": [-1,-1]`, `"q01": "x"`, []string{"q01"}},
 	} {
 		dir := t.TempDir()

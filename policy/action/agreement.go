@@ -45,7 +45,7 @@ func (s *Statistics) Joints(m *bundle.Manifest) []JointStatistics {
 	}
 	if m.Proprio != nil && s.Proprio != nil {
 		for i, d := range m.Proprio.Dims {
-			add("proprio", d.Name, d.Unit, grippers[d.Name] || d.Unit == "m", s.Proprio, i)
+			add("proprio", d.Name, d.Unit, grippers[d.Name] || d.Unit == "m", &s.Proprio.Columns, i)
 		}
 	}
 	for i, d := range m.Action.Dims {

@@ -99,7 +99,7 @@ func TestStatisticsOfJointsAreInTheRobotsUnits(t *testing.T) {
 	}
 	s := &Statistics{
 		Action:  Columns{Q01: []float64{-1, -2, -3, 0}, Q99: []float64{1, 2, 3, 0.06}},
-		Proprio: &Columns{Q01: []float64{-0.5, 0, 0}, Q99: []float64{0.5, 0.05, 1}, Min: []float64{-0.7, 0, 0}, Max: []float64{0.6, 0.07, 1}},
+		Proprio: &States{Columns: Columns{Q01: []float64{-0.5, 0, 0}, Q99: []float64{0.5, 0.05, 1}, Min: []float64{-0.7, 0, 0}, Max: []float64{0.6, 0.07, 1}}},
 	}
 	want := []JointStatistics{
 		{Name: "left_joint1", Source: "proprio", Q01: -0.5, Q99: 0.5, Min: -0.7, Max: 0.6},

@@ -24,8 +24,29 @@ const maxStatistics = 16 << 20
 // openvla-oft writes beside a checkpoint (save_dataset_statistics in
 // prismatic/vla/datasets/rlds/utils/data_utils.py). Other keys are ignored.
 type Statistics struct {
-	Action  Columns  `json:"action"`
-	Proprio *Columns `json:"proprio"` // nil where the data set has none
+	Action  Columns `json:"action"`
+	Proprio *States `json:"proprio"` // nil where the data set has none
+}
+
+// States are the statistics of the robot's state.
+type States struct {
+	Columns
+	// Start is where the demonstrations' tasks begin, which `ddvla dataset` and
+	// `ddvla sim demos` tell; nil in files of openvla-oft.
+	Start []float64 `json:"start"`
+}
+
+// check compares Start with the dimensions of the manifest.
+func (s *States) check(names []string) error {
+	if n := len(s.Start); n != 0 && n != len(names) {
+		return fmt.Errorf("proprio.start has %d values, but the manifest's proprio.dims names %d: %s", n, len(names), strings.Join(names, ", "))
+	}
+	for i, v := range s.Start {
+		if !finite(v) {
+			return fmt.Errorf("proprio.start[%d] (%s) is %v", i, names[i], v)
+		}
+	}
+	return nil
 }
 
 // Columns are the statistics of each dimension, in the data set's units.

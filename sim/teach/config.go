@@ -149,6 +149,8 @@ func (c *Config) info() dataset.Info {
 		info.Action = append(info.Action, bundle.ActionDim{Name: name, Space: bundle.Joint, Arm: arm, Unit: unit, Gripper: gripper})
 		info.Proprio = append(info.Proprio, bundle.ProprioDim{Name: name, Arm: arm, Unit: unit})
 	}
+	home := sim.Home()
+	info.Start = home[:]
 	var tasks []string
 	for _, t := range c.Tasks {
 		tasks = append(tasks, t.Name)

@@ -1,0 +1,108 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/ddvla/ddvla/msgs"
+	"github.com/ddvla/ddvla/ros"
+)
+
+const (
+	// still is how long no joint moves faster than slow until the arms count as at
+	// rest. One that halts before it sets out for home stands still for less.
+	still = 500 * time.Millisecond
+	slow  = 0.01 // rad/s, and m/s of grippers
+
+	// homeTries is how often the home service is called in vain.
+	homeTries = 10
+)
+
+// homing is how far the arms are on their way home between two episodes.
+type homing struct {
+	client ros.Client    // nil: the arms stay where they are
+	asked  chan struct{} // holds one request to call the service
+	called bool          // a call was answered with success, or all tries were in vain
+	rest   time.Duration // that the arms have been at rest since
+
+	reply time.Duration // how long a call may take
+	again time.Duration // until the next one after a refusal
+}
+
+// begin asks for a way home.
+func (h *homing) begin() {
+	h.called, h.rest = false, 0
+	h.asked <- struct{}{}
+}
+
+// over tells, after dt more, whether the arms are there.
+func (h *homing) over(dt time.Duration, w *World) bool {
+	if !h.called {
+		return false
+	}
+	h.rest += dt
+	v := w.Velocity()
+	for _, u := range v {
+		if u > slow || u < -slow {
+			h.rest = 0
+		}
+	}
+	return h.rest >= still
+}
+
+// callHome calls the home service whenever it is asked for, until ctx ends. Where
+// the service refuses or nobody serves it, the next table is laid all the same:
+// an evaluation must not hang on it.
+func (p *Process) callHome(ctx context.Context) error {
+	if p.homing.client == nil {
+		return nil
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.homing.asked:
+		}
+		var err error
+		for range homeTries {
+			if err = p.homeOnce(ctx); err == nil || !wait(ctx, p.homing.again) {
+				break
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			p.log.Warn("the arms are not taken home; the next scene begins where they are", zap.String("service", p.conf.HomeService), zap.Error(err))
+		}
+		p.mu.Lock()
+		p.homing.called = true
+		p.mu.Unlock()
+	}
+}
+
+func (p *Process) homeOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, p.homing.reply)
+	defer cancel()
+	reply, err := ros.Call[msgs.TriggerRequest, msgs.TriggerResponse](ctx, p.homing.client, &msgs.TriggerRequest{})
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no reply within %v", p.homing.reply)
+	case err != nil:
+		return err
+	case !reply.Success:
+		return errors.New(reply.Message)
+	}
+	return nil
+}
+
+// wait tells whether d went by before ctx ended.
+func wait(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
