@@ -240,8 +240,8 @@ type operator struct {
 
 	enabling ros.Client
 	marks    chan string // of episodes
-	domain int
-	states map[string]ros.Subscription // by topic; only for who publishes there
+	domain   int
+	states   map[string]ros.Subscription // by topic; only for who publishes there
 }
 
 func newOperator(ctx context.Context, c *configuration, log *zap.Logger) (_ *operator, err error) {
