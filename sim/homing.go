@@ -54,9 +54,7 @@ func (h *homing) over(dt time.Duration, w *World) bool {
 	return h.rest >= still
 }
 
-// callHome calls the home service whenever it is asked for, until ctx ends. Where
-// the service refuses or nobody serves it, the next table is laid all the same:
-// an evaluation must not hang on it.
+// callHome calls the home service whenever it is asked for, until ctx ends.
 func (p *Process) callHome(ctx context.Context) error {
 	if p.homing.client == nil {
 		return nil
@@ -66,20 +64,26 @@ func (p *Process) callHome(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-p.homing.asked:
+			p.sendHome(ctx)
 		}
-		var err error
-		for range homeTries {
-			if err = p.homeOnce(ctx); err == nil || !wait(ctx, p.homing.again) {
-				break
-			}
-		}
-		if err != nil && ctx.Err() == nil {
-			p.log.Warn("the arms are not taken home; the next scene begins where they are", zap.String("service", p.conf.HomeService), zap.Error(err))
-		}
-		p.mu.Lock()
-		p.homing.called = true
-		p.mu.Unlock()
 	}
+}
+
+// sendHome calls the home service until it consents. Where it refuses or nobody serves
+// it, the next table is laid all the same: an evaluation must not hang on it.
+func (p *Process) sendHome(ctx context.Context) {
+	var err error
+	for range homeTries {
+		if err = p.homeOnce(ctx); err == nil || !wait(ctx, p.homing.again) {
+			break
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		p.log.Warn("the arms are not taken home; the next scene begins where they are", zap.String("service", p.conf.HomeService), zap.Error(err))
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.homing.called = true
 }
 
 func (p *Process) homeOnce(ctx context.Context) error {
