@@ -33,13 +33,10 @@ func ParseTasks(text string) ([]string, error) {
 	return list, nil
 }
 
-// Vision is the perturbation of all that only cameras see.
-const Vision = "vision"
-
 // Perturbations names how a world may differ from those of demonstrations: not at all,
 // in one thing, in all that cameras see, or in everything.
 func Perturbations() []string {
-	return slices.Concat([]string{sim.Perturbation{}.String()}, sim.Perturbations(), []string{Vision, "all"})
+	return slices.Concat([]string{sim.Perturbation{}.String()}, sim.Perturbations(), []string{sim.Vision, "all"})
 }
 
 // ParsePerturbations reads names with commas between; names joined by "+" are one
@@ -47,19 +44,12 @@ func Perturbations() []string {
 func ParsePerturbations(text string) ([]string, error) {
 	var list []string
 	for name := range strings.SplitSeq(text, ",") {
-		if _, err := perturbation(name); err != nil {
+		if _, err := sim.ParsePerturbation(name); err != nil {
 			return nil, fmt.Errorf("there is no perturbation %q, only %s, or some joined by +", name, strings.Join(Perturbations(), ", "))
 		}
 		list = once(list, name)
 	}
 	return list, nil
-}
-
-func perturbation(name string) (sim.Perturbation, error) {
-	if name == Vision {
-		return sim.Perturbation{Light: true, Texture: true, Camera: true}, nil
-	}
-	return sim.ParsePerturbation(name)
 }
 
 func once(list []string, name string) []string {
@@ -71,7 +61,7 @@ func once(list []string, name string) []string {
 
 // NewEpisode draws the scene and the words of an episode.
 func NewEpisode(arms *sim.Arms, k Key) (*Episode, error) {
-	p, err := perturbation(k.Perturbation)
+	p, err := sim.ParsePerturbation(k.Perturbation)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,10 @@ func (p *Perturbation) fields() []*bool {
 	return []*bool{&p.Language, &p.Light, &p.Texture, &p.Camera, &p.Distractors}
 }
 
-// ParsePerturbation reads names joined by "+", "none" or "all".
+// Vision names the perturbation of all that only cameras see, light+texture+camera.
+const Vision = "vision"
+
+// ParsePerturbation reads names joined by "+", "none", "all" or [Vision].
 func ParsePerturbation(s string) (Perturbation, error) {
 	var p Perturbation
 	switch s {
@@ -41,6 +44,8 @@ func ParsePerturbation(s string) (Perturbation, error) {
 			*f = true
 		}
 		return p, nil
+	case Vision:
+		return Perturbation{Light: true, Texture: true, Camera: true}, nil
 	}
 next:
 	for name := range strings.SplitSeq(s, "+") {
@@ -50,7 +55,7 @@ next:
 				continue next
 			}
 		}
-		return p, fmt.Errorf("sim: perturbation %q is not known; it is none, all, or some of %s joined by +",
+		return p, fmt.Errorf("sim: perturbation %q is not known; it is none, vision, all, or some of %s joined by +",
 			name, strings.Join(Perturbations(), ", "))
 	}
 	return p, nil

@@ -137,6 +137,9 @@ func TestPerturbationNames(t *testing.T) {
 	if p, err := ParsePerturbation("all"); err != nil || p.String() != strings.Join(Perturbations(), "+") {
 		t.Errorf("all: %v, %v", p, err)
 	}
+	if p, err := ParsePerturbation(Vision); err != nil || p.String() != "light+texture+camera" {
+		t.Errorf("%s: %v, %v", Vision, p, err)
+	}
 	if _, err := ParsePerturbation("light+wind"); err == nil || !strings.Contains(err.Error(), "wind") {
 		t.Errorf("want an error that names wind, have %v", err)
 	}

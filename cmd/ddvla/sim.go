@@ -34,7 +34,7 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) (err e
 	flags.Float64Var(&config.Servo.Noise, "joint-noise", 0, "standard deviation of measured joints in radians")
 	flags.StringVar(&config.Task, "task", "", "ask for this task, or all in turn, and mark the episodes: "+taskNames())
 	flags.IntVar(&config.Episodes, "episodes", config.Episodes, "scenes of the task to lay one after the other")
-	perturbation := flags.String("perturb", "none", "with a task: what differs from demonstrations, of "+strings.Join(sim.Perturbations(), ", ")+", joined by +")
+	perturbation := flags.String("perturb", "none", "with a task: what differs from demonstrations, of "+strings.Join(sim.Perturbations(), ", ")+", joined by +; vision is all that only cameras see")
 	flags.StringVar(&config.HomeService, "home-service", "", "with a task: call this std_srvs/Trigger between scenes and lay the next table when the arms are at rest")
 	flags.DurationVar(&config.Pause, "pause", config.Pause, "with a task: time after success before the next scene")
 	flags.BoolVar(&config.Demonstrate, "demonstrate", false, "with a task: have the scripted expert do it, on the command topics")

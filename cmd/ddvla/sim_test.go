@@ -67,13 +67,15 @@ func TestSimDemosFollowAPolicy(t *testing.T) {
 
 func TestSimUsage(t *testing.T) {
 	for want, args := range map[string][]string{
-		"--out is missing":                   {"sim", "demos"},
-		`--tasks: sim: task "juggle"`:        {"sim", "demos", "--tasks", "juggle", "--out", "x"},
-		"--episodes is 0":                    {"sim", "demos", "--episodes", "0", "--out", "x"},
-		`--task: sim: task "juggle"`:         {"sim", "--task", "juggle"},
-		`perturbation "wind" is not known`:   {"sim", "--task", "bell", "--perturb", "wind"},
-		"--task brings its own instructions": {"sim", "--task", "bell", "--draw", "1"},
-		"need a --task":                      {"sim", "--demonstrate"},
+		"--out is missing":                    {"sim", "demos"},
+		`--tasks: sim: task "juggle"`:         {"sim", "demos", "--tasks", "juggle", "--out", "x"},
+		`--perturb: sim: perturbation "wind"`: {"sim", "demos", "--perturb", "wind", "--out", "x"},
+		"phrases of language are kept":        {"sim", "demos", "--perturb", "all", "--out", "x"},
+		"--episodes is 0":                     {"sim", "demos", "--episodes", "0", "--out", "x"},
+		`--task: sim: task "juggle"`:          {"sim", "--task", "juggle"},
+		`perturbation "wind" is not known`:    {"sim", "--task", "bell", "--perturb", "wind"},
+		"--task brings its own instructions":  {"sim", "--task", "bell", "--draw", "1"},
+		"need a --task":                       {"sim", "--demonstrate"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) { refused(t, 2, []string{want}, args...) })
 	}

@@ -55,6 +55,12 @@ type Config struct {
 	// Counterparts is the share of episodes of whose scene the counterpart is
 	// recorded as well: what another instruction asks for there (default 1).
 	Counterparts float64
+	// Perturbation is what the scenes differ in from those without one (default
+	// nothing): other light, tables and places of cameras, each scene its own. A
+	// policy that has seen many takes the next ones as one of them ("domain
+	// randomization"; Tobin et al., IROS 2017). Phrases are not perturbed: those of
+	// Language are kept for evaluation.
+	Perturbation sim.Perturbation
 	// PictureStride is the data set's: every n-th frame has pictures (default
 	// 8). Frames in between look alike and take most of the time and space.
 	PictureStride int
@@ -110,6 +116,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("teach: --visits is %d, must be 0 or more", c.Visits)
 	case c.Visits > 0 && c.Visitor == nil:
 		return errors.New("teach: Visits without a Visitor")
+	case c.Perturbation.Language:
+		return fmt.Errorf("teach: --perturb is %v; the phrases of language are kept for evaluation, leave it out", c.Perturbation)
 	case c.Keep < 1:
 		return fmt.Errorf("teach: --keep is %d, must be at least 1", c.Keep)
 	case c.PictureStride < 1 || c.PictureStride > 1000:
@@ -160,6 +168,7 @@ func (c *Config) info() dataset.Info {
 		"shoves": strconv.Itoa(c.Shoves), "counterparts": strconv.FormatFloat(c.Counterparts, 'g', -1, 64),
 		"starts": strconv.Itoa(c.Starts), "scatters": strconv.Itoa(c.Scatters), "keep": strconv.Itoa(c.Keep), "picture_stride": strconv.Itoa(c.PictureStride),
 		"samples": strconv.Itoa(c.Samples), "visits": strconv.Itoa(c.Visits),
+		"perturb": c.Perturbation.String(),
 	}}
 	return info
 }

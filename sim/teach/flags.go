@@ -25,10 +25,15 @@ func (c *Config) Flags(flags *flag.FlagSet) (complete func() error) {
 	flags.IntVar(&c.Keep, "keep", c.Keep, "frames kept of the recordings of --starts and --scatters; twice as many of those after shoves")
 	flags.IntVar(&c.PictureStride, "picture-stride", c.PictureStride, "every n-th frame has pictures and is a sample")
 	flags.Float64Var(&c.Counterparts, "counterparts", c.Counterparts, "share of scenes in which another instruction is followed as well")
+	perturbation := flags.String("perturb", c.Perturbation.String(), "what scenes differ in, each in its own way: "+
+		strings.Join(sim.Perturbations()[1:], ", ")+", joined by +; vision is light+texture+camera")
 	flags.IntVar(&c.Size, "size", c.Size, "side of the pictures in pixels")
 	flags.IntVar(&c.Samples, "samples", c.Samples, "pixels drawn each way for one; 0 draws the robot's pictures and resizes them")
 	flags.IntVar(&c.Workers, "workers", c.Workers, "scenes at the same time")
-	return func() error {
+	return func() (err error) {
+		if c.Perturbation, err = sim.ParsePerturbation(*perturbation); err != nil {
+			return fmt.Errorf("--perturb: %w", err)
+		}
 		if *tasks == "all" {
 			return nil
 		}

@@ -72,7 +72,7 @@ func record(e *sim.Episode, w *sim.World, instruction string, tail time.Duration
 // demonstrate returns the recordings of scene n.
 func (m *maker) demonstrate(ctx context.Context, task sim.Task, n int, rng *rand.Rand) ([]*recording, error) {
 	c, arms := m.conf, m.arms
-	e, err := sim.NewEpisode(arms, task, (c.Seed+1)<<32+uint64(n), sim.Perturbation{})
+	e, err := sim.NewEpisode(arms, task, (c.Seed+1)<<32+uint64(n), c.Perturbation)
 	if err != nil {
 		return nil, err
 	}

@@ -72,6 +72,36 @@ func TestWorkersChangeNothing(t *testing.T) {
 	}
 }
 
+// Another look of the same scenes changes pictures and nothing else.
+func TestPerturbationIsSeenOnly(t *testing.T) {
+	plain, other := small(t, "plain", 2), small(t, "other", 2)
+	other.Perturbation = sim.Perturbation{Light: true, Texture: true, Camera: true}
+	for _, c := range []Config{plain, other} {
+		if _, err := Run(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, same := range map[string]bool{
+		dataset.EpisodesFile: true, dataset.ProprioFile: true, dataset.ActionFile: true, dataset.StatisticsFile: true,
+		dataset.ImagesFile: false, dataset.InfoFile: false,
+	} {
+		var raw [2][]byte
+		for i, c := range []Config{plain, other} {
+			var err error
+			if raw[i], err = os.ReadFile(filepath.Join(c.Out, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if bytes.Equal(raw[0], raw[1]) != same {
+			t.Errorf("%s: the same %v, want %v", name, !same, same)
+		}
+	}
+	other.Perturbation.Language = true
+	if err := other.Validate(); err == nil || !strings.Contains(err.Error(), "language") {
+		t.Errorf("held-out phrases are demonstrated: %v", err)
+	}
+}
+
 // What is recorded is what the expert commands: a world that starts from a
 // recorded one and follows the recorded actions sees the recorded states and does
 // the task. Pictures are of the world that the states are of.
