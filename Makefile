@@ -112,7 +112,7 @@ demos: ## the generator of demonstrations as one static binary
 sim-experts: ## experts, wrong instructions and standing still on 200 seeds a task
 	go test ./sim -run ExpertsSucceed -v -timeout 30m -args -task.seeds 200
 
-train-three: build setup-test ## teach a policy three named tasks on two cores in under an hour (TASKS=reach,bell,cup)
+train-three: build setup-test ## teach policies/tiny three tasks under other lights, tables and cameras: two cores, an hour (TASKS=reach,bell,cup)
 	train/three_tasks.sh
 
 walkthrough: build setup-test ## record, data set, train, export, check, judge: at toy scale, four minutes (TASK=bell EPISODES=10 MINUTES=2)

@@ -1,55 +1,67 @@
 #!/usr/bin/env bash
-# Teaches a policy three named tasks of the simulator on two cores in under an hour, and prints how often it
-# succeeds: demonstrations, training in two processes, demonstrations from where that policy gets to, training on
-# both, export, closed loop. What is done already is not done again.
+# Teaches a policy three named tasks of the simulator on two cores in under an hour, and prints how often it succeeds
+# before and after: demonstrations, training in two processes, demonstrations from where that policy gets to, training
+# on both, export, closed loop. What is done already is not done again.
 #
-#   train/three_tasks.sh                       reach, bell and cup, into build/three-tasks
+#   train/three_tasks.sh                       reach, bell and cup as LOOKS has them, into build/three-tasks
 #   TASKS=lift,sort,stack OUT=build/mine train/three_tasks.sh
 #
-#   MINUTES   for all of it (52), of which EVALUATION (2) are kept for the closed loop
-#   SCENES    to demonstrate of each task (250)     EPISODES  to judge each task by (20), on other scenes
-#   BASE      checkpoint to start from (policies/tiny-reach, which reaches for cubes in plainer pictures); none: random weights
-#   SIZE      side of the pictures, as BASE takes them (64)
+#   MINUTES   for all of it (52), of which EVALUATION (2) are kept for the closed loop; STEPS: of each training, in place of these
+#   LOOKS     --perturb of all scenes (vision: other light, tables and places of cameras, which BASE has not seen)
+#   SCENES    to demonstrate of each task (500)     EPISODES  to judge each task by (20), on other scenes
+#   BASE      checkpoint to start from (policies/tiny); none: random weights
+#   SIZE      side of the pictures, as BASE takes them (96)
+#   CORES     processes that train (2), each with BATCH samples at once (16)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 end=$(($(date +%s) + 60 * ${MINUTES:=52}))
-: "${TASKS:=reach,bell,cup}" "${OUT:=build/three-tasks}" "${SCENES:=250}" "${EPISODES:=20}" "${EVALUATION:=2}" "${BATCH:=16}"
-: "${DDVLA:=bin/ddvla}" "${BASE:=policies/tiny-reach}" "${SIZE:=64}"
+: "${TASKS:=reach,bell,cup}" "${OUT:=build/three-tasks}" "${SCENES:=500}" "${EPISODES:=20}" "${EVALUATION:=2}" "${BATCH:=16}"
+: "${CORES:=2}" "${STEPS:=}" "${DDVLA:=bin/ddvla}" "${LOOKS:=vision}" "${BASE:=policies/tiny}" "${SIZE:=96}"
 left() { echo $(((end - $(date +%s)) / 60)); }
 stage() { printf '\n== %s (%d min left)\n' "$1" "$(left)"; }
+demos() { # NAME OPTIONS
+  [ ! -e "$OUT/$1/dataset.json" ] || return 0
+  stage "demonstrations of $TASKS: $1"
+  rm -rf "${OUT:?}/$1"
+  "$DDVLA" sim demos --out "$OUT/$1" --tasks "$TASKS" --perturb "$LOOKS" --size "$SIZE" "${@:2}"
+}
 train() { # NAME UNTIL OPTIONS
-  local out=$OUT/$1
+  local out=$OUT/$1 limit=(--until "$2")
   [ ! -e "$out.done" ] || return 0
-  CORES=2 train/cores.sh --out "$out" --until "$2" --batch "$BATCH" --resume --seed 1 --normalization bounds --whole 0.45 "${@:3}"
+  [ -z "$STEPS" ] || limit=(--steps "$STEPS")
+  stage "training: $1"
+  CORES=$CORES train/cores.sh --out "$out" "${limit[@]}" --batch "$BATCH" --resume --seed 1 --whole 0.45 "${@:3}"
   touch "$out.done"
 }
-export_() { # NAME
-  [ ! -e "$OUT/$1-bundle/policy.json" ] || return 0
-  rm -rf "$OUT/$1-bundle"
+export_() { # CHECKPOINT NAME
+  [ ! -e "$OUT/$2-bundle/policy.json" ] || return 0
+  rm -rf "${OUT:?}/$2-bundle"
   # shellcheck disable=SC2046 # options, one a word
-  "$DDVLA" export --checkpoint "$OUT/$1" --out "$OUT/$1-bundle" $(cat "$OUT/$1/export.args") --rounds 4
+  "$DDVLA" export --checkpoint "$1" --out "$OUT/$2-bundle" $(cat "$1/export.args") --rounds 4
+}
+judge() { # NAME
+  stage "$EPISODES episodes of each task on other scenes: $1"
+  "$DDVLA" eval run --bundle "$OUT/$1-bundle" --tasks "$TASKS" --perturb "$LOOKS" --episodes "$EPISODES" --seed 1000 --out "$OUT/eval-$1"
 }
 
 mkdir -p "$OUT"
-if [ ! -e "$OUT/demos/dataset.json" ]; then
-  stage "demonstrations of $TASKS"
-  rm -rf "$OUT/demos"
-  "$DDVLA" sim demos --out "$OUT/demos" --tasks "$TASKS" --episodes "$SCENES" --size "$SIZE" --seed 1
+what="TASKS=$TASKS LOOKS=$LOOKS SCENES=$SCENES BASE=$BASE SIZE=$SIZE"
+if [ -e "$OUT/what" ] && [ "$(cat "$OUT/what")" != "$what" ]; then
+  echo "$0: $OUT has $(cat "$OUT/what"), not $what: name another OUT, or remove it" >&2
+  exit 2
 fi
-stage "training from $BASE"
-base=(--init "$BASE")
-[ "$BASE" != none ] || base=(--config train/configs/three.json)
-train first $((end - 60 * ($(left) + EVALUATION) / 2)) --data "$OUT/demos" "${base[@]}" --soften 3 --harden-at 0.5
-export_ first
-if [ ! -e "$OUT/visits/dataset.json" ]; then
-  stage "demonstrations from where it gets to"
-  rm -rf "$OUT/visits"
-  "$DDVLA" sim demos --out "$OUT/visits" --tasks "$TASKS" --episodes $((1 + SCENES / 8)) --size "$SIZE" --seed 2 \
-    --policy "$OUT/first-bundle" --visits 48 --starts 1 --scatters 1 --shoves 2 --counterparts 0.3
+echo "$what" > "$OUT/what"
+start=(--normalization bounds --soften 3 --harden-at 0.5)
+if [ "$BASE" != none ]; then
+  start=(--init "$BASE" --statistics init --rate 6e-4 --warmup 100)
+  export_ "$BASE" before
+  judge before
 fi
-stage "training on both"
-train checkpoint $((end - 60 * EVALUATION)) --data "$OUT/demos" "$OUT/visits" --init "$OUT/first" --statistics init --rate 6e-4 --warmup 100
-export_ checkpoint
-stage "$EPISODES episodes of each task on other scenes"
-"$DDVLA" eval run --bundle "$OUT/checkpoint-bundle" --tasks "$TASKS" --episodes "$EPISODES" --seed 1000 --out "$OUT/eval"
+demos demos --episodes "$SCENES" --starts 2 --scatters 1 --shoves 2 --counterparts 0.3 --seed 1
+train first $((($(date +%s) + end - 60 * EVALUATION) / 2)) --data "$OUT/demos" "${start[@]}"
+export_ "$OUT/first" first
+demos visits --episodes $((1 + SCENES / 10)) --policy "$OUT/first-bundle" --visits 48 --starts 1 --scatters 1 --shoves 2 --counterparts 0.3 --seed 2
+train after $((end - 60 * EVALUATION)) --data "$OUT/demos" "$OUT/visits" --init "$OUT/first" --statistics init --rate 6e-4 --warmup 100
+export_ "$OUT/after" after
+judge after
 stage done

@@ -127,6 +127,63 @@ func TestWalkthrough(t *testing.T) {
 	}
 }
 
+// `make train-three` at toy scale: what it leaves is judged before and after, and a
+// second call finds all of it done, one of other tasks is refused. What the policy does after six steps means nothing.
+func TestThreeTasks(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "three")
+	teach := func(tasks string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), filepath.Join("train", "three_tasks.sh"))
+		cmd.Dir = filepath.Join("..", "..")
+		cmd.Env = append(os.Environ(), mainVariable+"=1", "DDVLA="+os.Args[0], "DDVLA_PYTHON="+pytest.Interpreter(), "OUT="+out,
+			"TASKS="+tasks, "STEPS=3", "SCENES=1", "EPISODES=1", "BATCH=2", "CORES=1", "PYTHONDONTWRITEBYTECODE=1")
+		said, err := cmd.CombinedOutput()
+		return string(said), err
+	}
+	if said, err := teach("reach,bell"); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	for _, name := range []string{"demos", "visits"} {
+		set, err := dataset.Open(filepath.Join(out, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o := set.Info().MadeBy.Options; o["perturb"] != "light+texture+camera" || o["tasks"] != "reach,bell" {
+			t.Errorf("%s: %v", name, o)
+		}
+		set.Close()
+	}
+	for _, name := range []string{"before", "after"} {
+		var results struct {
+			Cells []struct {
+				Task, Perturbation string
+				Episodes, Chunks   int
+			}
+		}
+		parsed(t, filepath.Join(out, "eval-"+name, "results.json"), &results)
+		c := results.Cells
+		if len(c) != 2 || c[0].Task != "reach" || c[1].Task != "bell" || c[0].Perturbation != "vision" || c[0].Episodes != 1 || c[0].Chunks == 0 {
+			t.Errorf("%s: %+v", name, results)
+		}
+	}
+	weights := func(checkpoint string) string {
+		raw, err := os.ReadFile(filepath.Join(checkpoint, "model.safetensors"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(raw)
+	}
+	after := weights(filepath.Join(out, "after"))
+	if after == weights(filepath.Join(out, "first")) || after == weights(filepath.Join("..", "..", "policies", "tiny")) {
+		t.Error("nothing was learned")
+	}
+	if said, err := teach("reach,bell"); err != nil || weights(filepath.Join(out, "after")) != after {
+		t.Errorf("what is done is done again, or %v\n%s", err, said)
+	}
+	if said, err := teach("lift"); err == nil || !strings.Contains(said, "name another OUT") {
+		t.Errorf("other tasks in the same directory: %v, %s", err, said)
+	}
+}
+
 func parsed(t *testing.T, name string, into any) {
 	t.Helper()
 	raw, err := os.ReadFile(name)
