@@ -417,9 +417,10 @@ func (n *Node) thinkInLockStep(ctx context.Context) error {
 // thinkLockStep makes a chunk of the oldest moment that is complete, and tells whether
 // there was one. What the arms do meanwhile changes no chunk, nor whether there is one.
 func (n *Node) thinkLockStep(ctx context.Context) (more bool, err error) {
-	if !n.active.Load() {
+	if !n.begins() {
 		return false, nil
 	}
+	defer n.ends()
 	b := begun{live: n.currentLive(), start: time.Now(), now: n.ros.Now(), epoch: n.executor.Epoch()}
 	if !n.lock.take(&n.think, &n.observer) {
 		return false, nil

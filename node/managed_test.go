@@ -519,3 +519,27 @@ func TestQoSOverridesReachTheTopics(t *testing.T) {
 		t.Errorf("a policy that there is not: %v", err)
 	}
 }
+
+// Deactivate returns when the last word on a chunk is said: after it nothing is
+// published of what was begun before.
+func TestDeactivateWaitsForWhatIsThought(t *testing.T) {
+	n := newRig(t).node
+	if !n.begins() {
+		t.Fatal("an active node does not begin")
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		n.Deactivate(t.Context())
+	}()
+	select {
+	case <-done:
+		t.Error("deactivated in the middle of a thought")
+	case <-time.After(20 * n.executor.Period()):
+	}
+	n.ends()
+	<-done
+	if n.begins() {
+		t.Error("an inactive node begins")
+	}
+}

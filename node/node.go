@@ -70,6 +70,7 @@ type Node struct {
 	reason  string    // why no chunk is made, empty while they are
 	busy    time.Time // since when an inference is running, zero when none is
 	cancel  func()    // ends it, nil when none is
+	ponders bool      // the policy goroutine is between begins and ends
 	told    told      // of reason
 	drivers [2]string // what the arms' drivers say of themselves, empty if nothing
 	unsent  unsent
@@ -446,11 +447,28 @@ func (n *Node) flush() {
 	n.terminate()
 }
 
-// thinking reports whether an inference is running.
+// begins reports whether the policy goroutine may look for an observation: only while
+// the node is active. After true it calls ends when the last word on what came of it is
+// said, for which Deactivate waits.
+func (n *Node) begins() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ponders = n.active.Load()
+	return n.ponders
+}
+
+func (n *Node) ends() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ponders = false
+}
+
+// thinking reports whether an observation is being looked for or thought about, or what
+// came of it published.
 func (n *Node) thinking() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.cancel != nil
+	return n.ponders
 }
 
 // terminate ends the inference that is running, whose chunk nobody wants any more. In

@@ -18,9 +18,10 @@ import (
 // executor and publishes it. Where there is no observation, or the inference
 // fails, it notes why and returns; only ctx's end is an error.
 func (n *Node) thinkOnce(ctx context.Context) error {
-	if !n.active.Load() {
+	if !n.begins() {
 		return nil
 	}
+	defer n.ends()
 	b := begun{live: n.currentLive(), start: time.Now(), now: n.ros.Now()}
 	// The next chunk may not be wanted yet (motion.hand_over sync and open_loop).
 	if n.executor.NextInference(b.now).After(b.now) {
