@@ -131,13 +131,21 @@ func TestWalkthrough(t *testing.T) {
 // second call finds all of it done, one of other tasks is refused. What the policy does after six steps means nothing.
 func TestThreeTasks(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "three")
-	teach := func(tasks string) (string, error) {
+	teach := func(tasks string, more ...string) (string, error) {
 		cmd := exec.CommandContext(t.Context(), filepath.Join("train", "three_tasks.sh"))
 		cmd.Dir = filepath.Join("..", "..")
 		cmd.Env = append(os.Environ(), mainVariable+"=1", "DDVLA="+os.Args[0], "DDVLA_PYTHON="+pytest.Interpreter(), "OUT="+out,
 			"TASKS="+tasks, "STEPS=3", "SCENES=1", "EPISODES=1", "BATCH=2", "CORES=1", "PYTHONDONTWRITEBYTECODE=1")
+		cmd.Env = append(cmd.Env, more...)
 		said, err := cmd.CombinedOutput()
 		return string(said), err
+	}
+	// What is refused leaves nothing that a right call would stumble over.
+	if said, err := teach("reach,bell", "BASE=nowhere"); err == nil || !strings.Contains(said, "nowhere, which has no export.args") {
+		t.Errorf("no checkpoint to start from: %v, %s", err, said)
+	}
+	if said, err := teach("juggle"); err == nil || !strings.Contains(said, `no task "juggle"`) {
+		t.Errorf("no such task: %v, %s", err, said)
 	}
 	if said, err := teach("reach,bell"); err != nil {
 		t.Fatalf("%v\n%s", err, said)
