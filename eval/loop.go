@@ -20,7 +20,8 @@ const step = 5 * time.Millisecond
 // fed back; commands go to it at the executor's rate; chunks are asked for every Every,
 // and reach the executor when their latency is over.
 type Loop struct {
-	// Control sets up the executor, as on the robot.
+	// Control sets up the executor, as on the robot; Runs at the same time need a
+	// Guard each.
 	Control control.Config
 	// Every is the least time between two observations.
 	Every time.Duration

@@ -31,12 +31,27 @@ func runSimDemos(ctx context.Context, args []string, stdout, stderr io.Writer) e
 		if config.Visits == 0 {
 			config.Visits = 16
 		}
-		e := &evalRun{}
 		// What `ddvla eval run` would do with this bundle.
-		if err := e.read([]string{"--bundle", *bundle, "--out", config.Out}, io.Discard, stderr); err != nil {
+		read := func(stderr io.Writer) (*evalRun, error) {
+			e := &evalRun{}
+			return e, e.read([]string{"--bundle", *bundle, "--out", config.Out}, io.Discard, stderr)
+		}
+		if _, err := read(stderr); err != nil {
 			return err
 		}
-		config.Visitor = e.visitor
+		// Visitors go their ways at the same time, and settings hold a Guard, which
+		// belongs to one goroutine.
+		config.Visitor = func(ctx context.Context) (teach.Visitor, error) {
+			e, err := read(io.Discard)
+			if err != nil {
+				return nil, err
+			}
+			m, err := e.open(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return &visitor{Model: m, loop: e.loop}, nil
+		}
 	}
 	if err := config.Validate(); err != nil {
 		return usageError{err}
@@ -49,14 +64,6 @@ type visitor struct {
 	*eval.Model
 	loop   eval.Loop
 	worlds []*sim.World
-}
-
-func (e *evalRun) visitor(ctx context.Context) (teach.Visitor, error) {
-	m, err := e.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &visitor{Model: m, loop: e.loop}, nil
 }
 
 // Act keeps the world of every observation.
