@@ -10,13 +10,13 @@
 #   LOOKS     --perturb of all scenes (vision: other light, tables and places of cameras, which BASE has not seen)
 #   SCENES    to demonstrate of each task (500)     EPISODES  to judge each task by (20), on other scenes
 #   BASE      checkpoint to start from (policies/tiny); none: random weights
-#   SIZE      side of the pictures, as BASE takes them (96)
+#   SIZE      side of the pictures where BASE is none (96); else they are as BASE takes them
 #   CORES     processes that train (2), each with BATCH samples at once (16)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 end=$(($(date +%s) + 60 * ${MINUTES:=52}))
 : "${TASKS:=reach,bell,cup}" "${OUT:=build/three-tasks}" "${SCENES:=500}" "${EPISODES:=20}" "${EVALUATION:=2}" "${BATCH:=16}"
-: "${CORES:=2}" "${STEPS:=}" "${DDVLA:=bin/ddvla}" "${LOOKS:=vision}" "${BASE:=policies/tiny}" "${SIZE:=96}"
+: "${CORES:=2}" "${STEPS:=}" "${DDVLA:=bin/ddvla}" "${LOOKS:=vision}" "${BASE:=policies/tiny}"
 left() { echo $(((end - $(date +%s)) / 60)); }
 stage() { printf '\n== %s (%d min left)\n' "$1" "$(left)"; }
 demos() { # NAME OPTIONS
@@ -44,14 +44,24 @@ judge() { # NAME
   "$DDVLA" eval run --bundle "$OUT/$1-bundle" --tasks "$TASKS" --perturb "$LOOKS" --episodes "$EPISODES" --seed 1000 --out "$OUT/eval-$1"
 }
 
+if [ "$BASE" = none ]; then
+  : "${SIZE:=96}"
+elif [ ! -e "$BASE/export.args" ]; then
+  echo "$0: BASE is $BASE, which has no export.args: name a checkpoint that train.py wrote, or none" >&2
+  exit 2
+else
+  python=${DDVLA_PYTHON:-/usr/bin/python3}
+  [ -x "$python" ] || python=python3
+  takes=$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["image_sizes"][0])' "$BASE/config.json")
+  if [ "${SIZE:=$takes}" != "$takes" ]; then
+    echo "$0: SIZE is $SIZE, BASE $BASE takes pictures of $takes pixels: leave SIZE out" >&2
+    exit 2
+  fi
+fi
 mkdir -p "$OUT"
 what="TASKS=$TASKS LOOKS=$LOOKS SCENES=$SCENES BASE=$BASE SIZE=$SIZE"
 if [ -e "$OUT/what" ] && [ "$(cat "$OUT/what")" != "$what" ]; then
   echo "$0: $OUT has $(cat "$OUT/what"), not $what: name another OUT, or remove it" >&2
-  exit 2
-fi
-if [ "$BASE" != none ] && [ ! -e "$BASE/export.args" ]; then
-  echo "$0: BASE is $BASE, which has no export.args: name a checkpoint that train.py wrote, or none" >&2
   exit 2
 fi
 start=(--normalization bounds --soften 3 --harden-at 0.5)

@@ -144,6 +144,9 @@ func TestThreeTasks(t *testing.T) {
 	if said, err := teach("reach,bell", "BASE=nowhere"); err == nil || !strings.Contains(said, "nowhere, which has no export.args") {
 		t.Errorf("no checkpoint to start from: %v, %s", err, said)
 	}
+	if said, err := teach("reach,bell", "SIZE=64"); err == nil || !strings.Contains(said, "SIZE is 64, BASE policies/tiny takes pictures of 96 pixels") {
+		t.Errorf("pictures of another size than the checkpoint's: %v, %s", err, said)
+	}
 	if said, err := teach("juggle"); err == nil || !strings.Contains(said, `no task "juggle"`) {
 		t.Errorf("no such task: %v, %s", err, said)
 	}
