@@ -322,6 +322,9 @@ func TestParsing(t *testing.T) {
 	if some, err := ParsePerturbations("none,vision,light+camera,all"); err != nil || len(some) != 4 {
 		t.Errorf("%v, %v", some, err)
 	}
+	if _, err := ParsePerturbations("none,"); err == nil {
+		t.Error("no name at all is a perturbation")
+	}
 	if _, err := ParsePerturbations("none,dark"); err == nil || !strings.Contains(err.Error(), "dark") {
 		t.Error(err)
 	}

@@ -34,11 +34,11 @@ func (r *Results) Markdown(w io.Writer) error {
 	if why := r.failures(); why != "" {
 		fmt.Fprintf(&b, "Failures: %s.\n", why)
 	}
-	if r.Missing > 0 {
-		fmt.Fprintf(&b, "**%d episodes were not run yet.**\n", r.Missing)
-	}
-	for _, l := range r.Lost {
-		fmt.Fprintf(&b, "**Not run: %s, %s, seed %d: %s**\n", l.Task, l.Perturbation, l.Seed, l.Reason)
+	for _, v := range r.verdicts() {
+		if v.Level == "note" { // said above
+			continue
+		}
+		fmt.Fprintf(&b, "\n**%s**\n", v.Text)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

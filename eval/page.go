@@ -133,6 +133,7 @@ func taskTitle(task string) string {
 	return task
 }
 
+// verdicts are what a reader has to know before the numbers.
 func (r *Results) verdicts() (list []verdict) {
 	if r.Missing > 0 {
 		list = append(list, verdict{"warn", fmt.Sprintf("%d episodes were not run yet.", r.Missing)})

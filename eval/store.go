@@ -43,7 +43,7 @@ func OpenStore(dir string, setup Setup) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, journal: journal, records: map[Key]Record{}}
+	s := &Store{dir: dir, journal: journal}
 	if err := s.begin(path, setup); err != nil {
 		return nil, errors.Join(err, journal.Close())
 	}
@@ -55,22 +55,37 @@ func (s *Store) begin(path string, setup Setup) error {
 	if err := syscall.Flock(int(s.journal.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return fmt.Errorf("%s: another evaluation writes there: %w", s.dir, err)
 	}
-	if err := s.check(setup); err != nil {
+	text, err := os.ReadFile(path)
+	if err != nil {
 		return err
 	}
-	return s.read(path)
-}
-
-// check compares the directory's setup, or writes it.
-func (s *Store) check(setup Setup) error {
-	path := filepath.Join(s.dir, SetupFile)
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		text, err := json.MarshalIndent(setup, "", " ")
+	if len(text) == 0 { // nothing was run, with whatever setup
+		setup, err := json.MarshalIndent(setup, "", " ")
 		if err != nil {
 			return err
 		}
-		return writeFile(path, append(text, '\n'))
+		s.records = map[Key]Record{}
+		return writeFile(filepath.Join(s.dir, SetupFile), append(setup, '\n'))
+	}
+	if err := check(s.dir, setup); err != nil {
+		return err
+	}
+	var whole int
+	if s.records, whole, err = parse(path, text); err != nil {
+		return err
+	}
+	if whole < len(text) {
+		return s.journal.Truncate(int64(whole))
+	}
+	return nil
+}
+
+// check compares the setup that the directory's episodes were run with.
+func check(dir string, setup Setup) error {
+	path := filepath.Join(dir, SetupFile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %s has episodes, but %s, which says how they were run, is not there: choose another directory", dir, JournalFile, SetupFile)
 	}
 	if err != nil {
 		return err
@@ -80,35 +95,28 @@ func (s *Store) check(setup Setup) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if d := was.Differences(setup); len(d) > 0 {
-		return fmt.Errorf("%s %w: %s; choose another directory", s.dir, ErrOtherSetup, strings.Join(d, "; "))
+		return fmt.Errorf("%s %w: %s; choose another directory", dir, ErrOtherSetup, strings.Join(d, "; "))
 	}
 	return nil
 }
 
-// read takes in the journal. What a killed process left of its last line is cut off.
-func (s *Store) read(path string) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	whole := bytes.LastIndexByte(text, '\n') + 1
-	if whole < len(text) {
-		if err := s.journal.Truncate(int64(whole)); err != nil {
-			return err
-		}
-	}
+// parse takes in the journal. What a killed process left of its last line, beyond
+// whole, does not count.
+func parse(path string, text []byte) (records map[Key]Record, whole int, err error) {
+	records = map[Key]Record{}
+	whole = bytes.LastIndexByte(text, '\n') + 1
 	number := 0
 	for line := range bytes.Lines(text[:whole]) {
 		number++
 		var r Record
 		if err := json.Unmarshal(line, &r); err != nil {
-			return fmt.Errorf("%s line %d: %w; delete that line and its episode runs again", path, number, err)
+			return nil, 0, fmt.Errorf("%s line %d: %w; delete that line and its episode runs again", path, number, err)
 		}
-		if _, ok := s.records[r.Key]; !ok {
-			s.records[r.Key] = r
+		if _, ok := records[r.Key]; !ok {
+			records[r.Key] = r
 		}
 	}
-	return nil
+	return records, whole, nil
 }
 
 // Record returns what became of an episode, if it was run.

@@ -81,7 +81,14 @@ func TestAJournalGoesOnWhereverItIsCut(t *testing.T) {
 // stays as it is.
 func TestADirectoryOfAnotherSetupIsRefused(t *testing.T) {
 	dir := t.TempDir()
-	if err := openStore(t, dir, someSetup()).Close(); err != nil {
+	other := someSetup()
+	other.Every++
+	if err := openStore(t, dir, other).Close(); err != nil {
+		t.Fatal(err)
+	}
+	// Nothing was run yet: it may still become another.
+	s := openStore(t, dir, someSetup())
+	if err := errors.Join(s.Add(record(1, true), nil), s.Close()); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -113,6 +120,13 @@ func TestADirectoryOfAnotherSetupIsRefused(t *testing.T) {
 	}
 	if err := openStore(t, dir, someSetup()).Close(); err != nil {
 		t.Error(err)
+	}
+	// Episodes of which nobody knows how they were run are nobody's.
+	if err := os.Remove(filepath.Join(dir, SetupFile)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenStore(dir, someSetup()); err == nil || !strings.Contains(err.Error(), SetupFile) {
+		t.Errorf("episodes without a setup: %v", err)
 	}
 }
 
@@ -147,6 +161,20 @@ func TestADirectoryIsOneProcess(t *testing.T) {
 	if _, err := OpenStore(dir, someSetup()); err == nil || !strings.Contains(err.Error(), "another evaluation") {
 		t.Error(err)
 	}
+	// What is done can be counted meanwhile.
+	plan := Plan{Tasks: []string{"lift"}, Perturbations: []string{"none"}, Episodes: 5}
+	if n, err := Done(dir, someSetup(), plan); n != 0 || err != nil {
+		t.Errorf("%d done, %v", n, err)
+	}
+	if err := s.Add(record(3, false), nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.journal.WriteString(`{"task":"li`); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := Done(dir, someSetup(), plan); n != 1 || err != nil {
+		t.Errorf("%d done, %v", n, err)
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -157,6 +185,9 @@ func TestADirectoryIsOneProcess(t *testing.T) {
 
 func TestADamagedLineIsTold(t *testing.T) {
 	dir := t.TempDir()
+	if err := openStore(t, dir, someSetup()).Close(); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(filepath.Join(dir, JournalFile), []byte("{}\nnonsense\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -98,12 +99,37 @@ func (c TableCell) cell(task string) Cell {
 	return cell
 }
 
+// doubts are why the cell's number is not quite what it says.
+func (c TableCell) doubts() (list []string) {
+	mean := c.cell("")
+	if all := c.Results.Episodes * len(c.Results.Tasks); mean.Episodes < all {
+		list = append(list, fmt.Sprintf("only %d of %d episodes were run.", mean.Episodes, all))
+	}
+	if mean.Failed > 0 {
+		list = append(list, fmt.Sprintf("%d inferences failed.", mean.Failed))
+	}
+	return list
+}
+
 // Markdown writes the tables, whose cells are cell's.
 func (p *TablePlan) Markdown(w io.Writer, cell func(table, row, column int) TableCell) error {
 	var b strings.Builder
+	var versions []string
 	fmt.Fprintf(&b, "# %s\n", p.Title)
 	for i := range p.Tables {
-		p.Tables[i].markdown(&b, func(row, column int) TableCell { return cell(i, row, column) })
+		p.Tables[i].markdown(&b, func(row, column int) TableCell {
+			c := cell(i, row, column)
+			if c.Results != nil {
+				for _, v := range c.Results.Versions {
+					versions = once(versions, v)
+				}
+			}
+			return c
+		})
+	}
+	if len(versions) > 0 {
+		slices.Sort(versions)
+		fmt.Fprintf(&b, "\nRun by ddvla %s.\n", strings.Join(versions, ", "))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -111,7 +137,7 @@ func (p *TablePlan) Markdown(w io.Writer, cell func(table, row, column int) Tabl
 
 func (t *Table) markdown(b *strings.Builder, cell func(row, column int) TableCell) {
 	var tasks []string
-	var missing []string
+	var missing, doubts []string
 	episodes := 0
 	for row := range t.Rows {
 		for column := range t.Columns {
@@ -124,6 +150,9 @@ func (t *Table) markdown(b *strings.Builder, cell func(row, column int) TableCel
 				tasks = c.Results.Tasks
 			}
 			episodes = max(episodes, c.Results.Episodes)
+			for _, doubt := range c.doubts() {
+				doubts = append(doubts, fmt.Sprintf("%s, %s: %s", t.Rows[row].Name, t.Columns[column].Name, doubt))
+			}
 		}
 	}
 	fmt.Fprintf(b, "\n## %s\n\n", t.Title)
@@ -174,6 +203,9 @@ func (t *Table) markdown(b *strings.Builder, cell func(row, column int) TableCel
 	b.WriteString("\n")
 	for _, m := range missing {
 		fmt.Fprintf(b, "\n**Not run: %s**\n", m)
+	}
+	for _, d := range doubts {
+		fmt.Fprintf(b, "\n**%s**\n", d)
 	}
 }
 

@@ -22,10 +22,16 @@ func TestTables(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	r, _ := sampleResults(t)
+	doubtful := *r
+	doubtful.Means = slices.Clone(r.Means)
+	doubtful.Means[0].Failed = 2
 	var b bytes.Buffer
 	if err := p.Markdown(&b, func(table, row, column int) TableCell {
 		if row == 1 {
 			return TableCell{Missing: "no bundle"}
+		}
+		if table == 1 {
+			return TableCell{Results: &doubtful, Perturbation: r.Perturbations[0]}
 		}
 		return TableCell{Results: r, Perturbation: r.Perturbations[column]}
 	}); err != nil {
@@ -46,6 +52,8 @@ Share of successes over all tasks, 6 episodes of each, with Wilson's 95 % interv
 
 **Not run: two, light: no bundle**
 
+**one, as demonstrated: only 11 of 12 episodes were run.**
+
 ## Second
 
 |  | success |
@@ -53,6 +61,12 @@ Share of successes over all tasks, 6 episodes of each, with Wilson's 95 % interv
 | one | 27 % (10–57) |
 
 Share of successes over all tasks, 6 episodes of each, with Wilson's 95 % interval.
+
+**one, success: only 11 of 12 episodes were run.**
+
+**one, success: 2 inferences failed.**
+
+Run by ddvla 1.
 `
 	if b.String() != want {
 		t.Errorf("%s", &b)

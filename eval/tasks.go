@@ -44,7 +44,7 @@ func Perturbations() []string {
 func ParsePerturbations(text string) ([]string, error) {
 	var list []string
 	for name := range strings.SplitSeq(text, ",") {
-		if _, err := sim.ParsePerturbation(name); err != nil {
+		if _, err := sim.ParsePerturbation(name); err != nil || name == "" {
 			return nil, fmt.Errorf("there is no perturbation %q, only %s, or some joined by +", name, strings.Join(Perturbations(), ", "))
 		}
 		list = once(list, name)
@@ -57,6 +57,16 @@ func once(list []string, name string) []string {
 		return list
 	}
 	return append(list, name)
+}
+
+// Check names what there is not: a task under a perturbation that it does not know.
+func (p Plan) Check() error {
+	for _, name := range p.Perturbations {
+		if name != (sim.Perturbation{}).String() && slices.Contains(p.Tasks, TinyReach) {
+			return fmt.Errorf("task %s has no perturbation %s", TinyReach, name)
+		}
+	}
+	return nil
 }
 
 // NewEpisode draws the scene and the words of an episode.

@@ -21,7 +21,7 @@ const (
 	TrayKind
 	MatKind
 	BellKind
-	// CanKind is a distractor: a grey tin that no instruction names.
+	// CanKind is a distractor: a tin that no instruction names.
 	CanKind
 )
 

@@ -108,10 +108,10 @@ func (c Config) Validate() error {
 	switch {
 	case c.Compressed && (c.JPEGQuality < 1 || c.JPEGQuality > 100):
 		return fmt.Errorf("sim: JPEGQuality is %d, must be 1 to 100", c.JPEGQuality)
-	case !(c.CameraRate > 0 && c.CameraRate <= 1000):
-		return fmt.Errorf("sim: CameraRate is %g, must be above 0 and at most 1000", c.CameraRate)
-	case !(c.JointRate > 0 && c.JointRate <= 1000):
-		return fmt.Errorf("sim: JointRate is %g, must be above 0 and at most 1000", c.JointRate)
+	case !(c.CameraRate >= 0.01 && c.CameraRate <= 1000):
+		return fmt.Errorf("sim: CameraRate is %g, must be 0.01 to 1000", c.CameraRate)
+	case !(c.JointRate >= 0.01 && c.JointRate <= 1000):
+		return fmt.Errorf("sim: JointRate is %g, must be 0.01 to 1000", c.JointRate)
 	}
 	switch {
 	case c.Servo.Delay < 0:

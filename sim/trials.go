@@ -35,6 +35,7 @@ type trials struct {
 	home  *homing // nil: the arms stay
 
 	index   int // of the episode under way
+	skipped int // scenes that were done as they were laid
 	episode *Episode
 	expert  *Demonstrator
 	spoken  time.Duration // since the instruction was last said
@@ -60,18 +61,36 @@ func newTrials(arms *Arms, conf *Config) (*trials, error) {
 	return t, t.begin(0, Home())
 }
 
-// begin lays the table of episode i with the arms in a posture.
+// begin lays the table of episode i with the arms in a posture. A scene in which
+// they need do nothing, being where the one before left them, is no scene: the next
+// seed takes its place.
 func (t *trials) begin(i int, q State) error {
 	task := t.tasks[i%len(t.tasks)]
-	e, err := NewEpisode(t.arms, task, t.conf.Seed+uint64(i), t.conf.Perturbation)
-	if err != nil {
-		return err
+	var e *Episode
+	for ; ; t.skipped++ {
+		var err error
+		if e, err = NewEpisode(t.arms, task, t.conf.Seed+uint64(i+t.skipped), t.conf.Perturbation); err != nil {
+			return err
+		}
+		e.World.Place(q)
+		if t.skipped > maxSkipped || !doneAsItIs(e) {
+			break
+		}
 	}
-	e.World.Place(q)
 	e.World.SetServo(t.conf.Servo)
 	t.index, t.episode, t.expert = i, e, e.Expert()
 	t.spoken, t.given, t.success, t.after, t.leaving = repeat, 0, false, 0, false
 	return nil
+}
+
+// maxSkipped bounds the search, which one scene in thirty needs at most.
+const maxSkipped = 1000
+
+// doneAsItIs tells whether the task is done with arms that stay where they are.
+func doneAsItIs(e *Episode) bool {
+	w := e.World.Clone()
+	w.Step(servoStep)
+	return e.SuccessIn(w)
 }
 
 // advance lets dt pass, which the episode's world has already done. It returns
@@ -102,7 +121,7 @@ func (t *trials) advance(dt time.Duration, waiting bool) (say, mark string, done
 		if t.after += dt; t.after < t.conf.Pause {
 			return say, mark, false, nil
 		}
-	case t.episode.Success():
+	case mark == "" && t.episode.Success(): // a mark at a time
 		t.success = true
 		t.done = append(t.done, t.result())
 		return say, MarkSuccess, false, nil

@@ -41,8 +41,9 @@ type evalRun struct {
 	manifest *bundle.Manifest // of a baseline: what its parameters are read with
 	loop     eval.Loop
 	setup    eval.Setup
-	size     [2]int // of the pictures, 0 is the model's
-	step     bool   // decode from left to right on step.onnx
+	size     [2]int   // of the pictures, 0 is the model's
+	step     bool     // decode from left to right on step.onnx
+	unknown  []string // parameters that there are not
 }
 
 // stripFrames is how many pictures a strip has.
@@ -143,8 +144,8 @@ func (e *evalRun) read(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if !e.worker {
-		for _, name := range set.Undeclared() {
+	if e.unknown = set.Undeclared(); !e.worker {
+		for _, name := range e.unknown {
 			fmt.Fprintf(stderr, "ddvla eval run: unknown parameter %s ignored; `ddvla params` lists them\n", name)
 		}
 	}
@@ -186,6 +187,9 @@ func (e *evalRun) check() (err error) {
 		return fmt.Errorf("--tasks: %w", err)
 	}
 	if e.plan.Perturbations, err = eval.ParsePerturbations(e.perturbations); err != nil {
+		return fmt.Errorf("--perturb: %w", err)
+	}
+	if err := e.plan.Check(); err != nil {
 		return fmt.Errorf("--perturb: %w", err)
 	}
 	if e.loop.Latency, err = eval.ParseLatency(e.latency); err != nil {
@@ -238,6 +242,8 @@ func (e *evalRun) describe(set *param.Set) error {
 	if e.every == 0 {
 		e.every = max(m.Action.Chunk/2, 1)
 	}
+	// There is no operator beside the simulated arms.
+	s.Control.Live.DeadmanTimeout = 0
 	e.loop.Control = s.Control
 	e.loop.Every = time.Duration(float64(e.every) / m.Action.Rate * float64(time.Second))
 	e.loop.WrongInstructions = e.instructions == eval.WrongInstructions

@@ -102,6 +102,14 @@ func TestEvalRunDecoders(t *testing.T) {
 	}
 }
 
+// A robot's params file asks for an operator, of whom there is none beside simulated arms.
+func TestEvalRunNeedsNoOperator(t *testing.T) {
+	r := closedLoop(t, t.TempDir(), "--policy", "expert", "--tasks", "reach", "--episodes", "1", "-p", "deadman.topic:=/deadman")
+	if c, _ := r.Cell("", "none"); c.Successes != 1 {
+		t.Errorf("%+v", c)
+	}
+}
+
 // An interrupt ends the run with what is done, and the same command goes on.
 func TestEvalRunGoesOn(t *testing.T) {
 	out := t.TempDir()
@@ -266,7 +274,9 @@ func TestEvalRunRefusesWhatIsWrong(t *testing.T) {
 	refused(t, 2, []string{"--decoder", "best", "greedy"}, with("--bundle", dir, "--decoder", "best")...)
 	refused(t, 2, []string{"--decoder", "decode.preset"}, with("--bundle", dir, "--decoder", "paper", "--preset", "greedy")...)
 	refused(t, 2, []string{"dry_run"}, with("--policy", "still", "-p", "dry_run:=true")...)
+	refused(t, 2, []string{"tiny-reach", "light"}, with("--policy", "still", "--tasks", "lift,tiny-reach", "--perturb", "none,light")...)
 	refused(t, 2, []string{"--plan"}, "eval", "tables", "--out", out)
+	refused(t, 2, []string{"tables.json", "parameter motion.speed_scal"}, "eval", "tables", "--plan", "../../policies/tables.json", "--out", out, "--", "-p", "motion.speed_scal:=0.2")
 	refused(t, 2, []string{"tables", "run", `"plan"`}, "eval", "plan")
 	refused(t, 1, []string{"camera", `"back"`}, with("--bundle", testbundle.Copy(t, func(m *bundle.Manifest) { m.Cameras[0].Name = "back" }), "--quiet", "--tasks", "tiny-reach")...)
 }

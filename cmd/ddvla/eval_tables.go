@@ -135,6 +135,8 @@ func (t *evalTables) add(name string, args []string) (*tableCell, error) {
 		return &tableCell{missing: err.Error()}, nil
 	case err != nil:
 		return nil, err
+	case len(e.unknown) > 0:
+		return nil, usageError{fmt.Errorf("there is no parameter %s; `ddvla params` lists them", strings.Join(e.unknown, ", "))}
 	case len(e.plan.Perturbations) != 1:
 		return nil, usageError{fmt.Errorf("--perturb names %d of them; a cell has one", len(e.plan.Perturbations))}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/ddvla/ddvla/eval"
@@ -36,9 +37,11 @@ func runSimDemos(ctx context.Context, args []string, stdout, stderr io.Writer) e
 			e := &evalRun{}
 			return e, e.read([]string{"--bundle", *bundle, "--out", config.Out}, io.Discard, stderr)
 		}
-		if _, err := read(stderr); err != nil {
+		e, err := read(stderr)
+		if err != nil {
 			return err
 		}
+		config.Policy = e.setup.Policy + " " + e.setup.Bundle
 		// Visitors go their ways at the same time, and settings hold a Guard, which
 		// belongs to one goroutine.
 		config.Visitor = func(ctx context.Context) (teach.Visitor, error) {
@@ -75,6 +78,9 @@ func (v *visitor) Act(ctx context.Context, m *eval.Moment) (eval.Thought, error)
 // Visit runs the policy.
 func (v *visitor) Visit(ctx context.Context, e *sim.Episode, seed uint64) ([]*sim.World, error) {
 	v.worlds = nil
-	_, _, err := v.loop.Run(ctx, v, eval.EpisodeOf(e), seed)
+	r, _, err := v.loop.Run(ctx, v, eval.EpisodeOf(e), seed)
+	if err == nil && r.Failed > 0 {
+		err = fmt.Errorf("%d inferences failed: %s", r.Failed, r.Error)
+	}
 	return v.worlds, err
 }

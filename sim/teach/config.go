@@ -22,7 +22,8 @@ type Config struct {
 	// Tasks are recorded in turn; default all.
 	Tasks []sim.Task
 	// Episodes is how many scenes of each task are drawn (default 100). Each gives
-	// 1 + Shoves recordings, or somewhat more.
+	// 1 + Starts + Scatters + Visits recordings of an instruction, those of its
+	// counterpart, and Shoves; fewer where the expert fails.
 	Episodes int
 	// Seed draws everything. The same configuration gives the same bytes, whatever
 	// Workers is. Scenes are those of episode seeds from (Seed+1)<<32 on, which
@@ -31,8 +32,8 @@ type Config struct {
 	// Shoves is how many recordings start from a disturbed state of an earlier one
 	// of the episode (default 3).
 	Shoves int
-	// Starts is how many more recordings of each instruction start at home (default
-	// 3). An arm is at home before a task and after it: a policy that sees it there
+	// Starts is how many more recordings of each instruction start at home or near
+	// it (default 3). An arm is at home before a task and after it: a policy that sees it there
 	// more often after one than before stays.
 	Starts int
 	// Scatters is how many recordings of each instruction start with the arms
@@ -50,8 +51,10 @@ type Config struct {
 	// Learning and Structured Prediction to No-Regret Online Learning", AISTATS 2011).
 	// Half of the policy's ways begin at home and half on the expert's way. Of each
 	// visited state two pictures are kept.
+	// Policy is its name in the data set.
 	Visits  int
 	Visitor func(context.Context) (Visitor, error)
+	Policy  string
 	// Counterparts is the share of episodes of whose scene the counterpart is
 	// recorded as well: what another instruction asks for there (default 1).
 	Counterparts float64
@@ -170,5 +173,8 @@ func (c *Config) info() dataset.Info {
 		"samples": strconv.Itoa(c.Samples), "visits": strconv.Itoa(c.Visits),
 		"perturb": c.Perturbation.String(),
 	}}
+	if c.Visits > 0 {
+		info.MadeBy.Options["policy"] = c.Policy
+	}
 	return info
 }

@@ -20,7 +20,7 @@ func (c *Config) Flags(flags *flag.FlagSet) (complete func() error) {
 	flags.IntVar(&c.Episodes, "episodes", c.Episodes, "scenes of each task")
 	flags.Uint64Var(&c.Seed, "seed", c.Seed, "draws everything")
 	flags.IntVar(&c.Shoves, "shoves", c.Shoves, "further recordings of a scene that start from a disturbed state")
-	flags.IntVar(&c.Starts, "starts", c.Starts, "more recordings of each instruction that start at home")
+	flags.IntVar(&c.Starts, "starts", c.Starts, "more recordings of each instruction that start at home or near it")
 	flags.IntVar(&c.Scatters, "scatters", c.Scatters, "recordings of each instruction that start with the arms anywhere over the table")
 	flags.IntVar(&c.Keep, "keep", c.Keep, "frames kept of the recordings of --starts and --scatters; twice as many of those after shoves")
 	flags.IntVar(&c.PictureStride, "picture-stride", c.PictureStride, "every n-th frame has pictures and is a sample")
@@ -64,7 +64,7 @@ func Report(ctx context.Context, c Config, out, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "%d recordings with %d frames of %d scenes in %s, %.0f frames a second; the expert failed in %d scenes\n",
+	_, err = fmt.Fprintf(out, "%d recordings with %d frames of %d scenes in %s, %.0f frames a second; %d scenes gave none, for the expert failed\n",
 		sum.Recordings, sum.Frames, len(c.Tasks)*c.Episodes, c.Out, float64(sum.Frames)/time.Since(start).Seconds(), sum.Failed)
 	return err
 }

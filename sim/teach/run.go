@@ -17,7 +17,7 @@ import (
 // Summary is what was written.
 type Summary struct {
 	// Frames and Recordings (episodes of the data set) written, and Failed, the
-	// scenes that the expert did not manage from its start.
+	// scenes that gave none, since the expert did not manage them.
 	Frames, Recordings, Failed int
 }
 
