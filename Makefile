@@ -3,7 +3,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 CHECKPOINT ?= policies/tiny
-BUNDLE     ?= build/tiny
+# Where CHECKPOINT is exported to; a bundle of one's own may be named, and is used as it is.
+EXPORTED   := build/$(notdir $(CHECKPOINT))
+BUNDLE     ?= $(EXPORTED)
 # What no file of a checkpoint tells; training leaves it beside the weights.
 EXPORT     ?= $(shell cat $(CHECKPOINT)/export.args 2>/dev/null || echo --action-rate 20)
 DEMO_FLAGS ?= --task all
@@ -32,11 +34,16 @@ bin/ddvla: $(SOURCES)
 	@mkdir -p bin
 	go build -ldflags "-X main.version=$(VERSION)" -o bin/ddvla ./cmd/ddvla
 
-bundle: build $(BUNDLE)/policy.json ## export the tiny checkpoint to a policy bundle
+bundle: build $(BUNDLE)/policy.json ## export the tiny checkpoint, or $(CHECKPOINT), to a policy bundle
 
-$(BUNDLE)/policy.json: $(wildcard $(CHECKPOINT)/*) bin/ddvla
-	@rm -rf $(BUNDLE) && mkdir -p $(dir $(BUNDLE))
-	bin/ddvla export --checkpoint $(CHECKPOINT) --out $(BUNDLE) $(EXPORT)
+$(EXPORTED)/policy.json: $(wildcard $(CHECKPOINT)/*) bin/ddvla
+	@rm -rf $(EXPORTED)
+	bin/ddvla export --checkpoint $(CHECKPOINT) --out $(EXPORTED) $(EXPORT)
+
+ifneq ($(BUNDLE),$(EXPORTED))
+$(BUNDLE)/policy.json:
+	@echo "BUNDLE is $(BUNDLE), where no policy.json is: name the directory that ddvla export wrote"; exit 2
+endif
 
 demo: bundle ## run the whole job over DDS without a robot: cameras and arms in, chunks, commands out
 	bin/ddvla demo --bundle $(BUNDLE) --out build/demo $(DEMO_FLAGS)
