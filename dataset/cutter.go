@@ -39,7 +39,8 @@ func (c Cuts) Validate() error {
 type Mark string
 
 // Marks. Frames behind the end of a marked episode belong to none, until the next
-// Start or another instruction.
+// Start or another instruction. Where gaps or pauses have cut what is marked in
+// pieces, an episode each, a mark says it of all of them.
 const (
 	Start   Mark = "start"   // begins an episode, and ends the one before
 	Success Mark = "success" // ends it, as a success
@@ -84,8 +85,9 @@ type Cutter struct {
 	out       Outcome
 
 	source  string
-	outside bool // until the next Start or another instruction
-	open    bool // with a frame at least, which may not be written yet
+	outside bool    // until the next Start or another instruction
+	part    Outcome // of the pieces since, of which the next mark says how they went
+	open    bool    // with a frame at least, which may not be written yet
 	current Episode
 	// The newest frame: of it the next ones are bridged, and it is the rest before the
 	// first motion. It is written, unless the episode has not begun to move.
@@ -117,6 +119,7 @@ func NewCutter(w *Writer, cuts Cuts) (*Cutter, error) {
 // Outcome returns the counts so far.
 func (c *Cutter) Outcome() Outcome {
 	out := c.out
+	out.add(c.part)
 	out.Dropped = map[string]int{}
 	for why, n := range c.out.Dropped {
 		out.Dropped[why] = n
@@ -124,16 +127,25 @@ func (c *Cutter) Outcome() Outcome {
 	return out
 }
 
+// add counts what was written.
+func (o *Outcome) add(more Outcome) {
+	o.Episodes += more.Episodes
+	o.Frames += more.Frames
+	o.Bridged += more.Bridged
+	o.Still += more.Still
+}
+
 // Begin goes on with another source, after an End. Where it has marks, nothing belongs
 // to an episode before the first Start, or a second instruction.
-func (c *Cutter) Begin(source string, marked bool) {
+func (c *Cutter) Begin(source string, marked bool) error {
 	c.source, c.outside, c.current = source, marked, Episode{}
+	return c.settle(nil)
 }
 
 // Frame takes the next tick. Nothing of it is kept.
 func (c *Cutter) Frame(images []byte, proprio, action []float64, instruction string) error {
 	if instruction != c.current.Instruction {
-		if err := c.End(); err != nil {
+		if err := c.finish(nil); err != nil {
 			return err
 		}
 		// Of a marked source the first instruction begins nothing where a Start does; one
@@ -227,30 +239,57 @@ func (c *Cutter) Mark(m Mark) error {
 	switch m {
 	case Start:
 		c.outside = false
-		return c.End()
-	case Success, Failure:
-		success := m == Success
-		c.current.Success = &success
-	case Discard:
+		return c.finish(nil)
+	case Success, Failure, Discard:
 	default:
 		return fmt.Errorf("mark %q is none of %s, %s, %s and %s", m, Start, Success, Failure, Discard)
 	}
 	c.outside = true
-	if !c.open {
+	if !c.open && c.part.Episodes == 0 {
 		c.out.Stray++
 	}
-	if m == Discard && c.open {
-		return c.drop(DroppedDiscards)
+	switch {
+	case m == Discard:
+		return c.discard(DroppedDiscards)
+	case m == Failure && c.cuts.DropFailures:
+		return c.discard(DroppedFailure)
 	}
-	if m == Failure && c.open && c.cuts.DropFailures {
-		return c.drop(DroppedFailure)
+	success := m == Success
+	return c.finish(&success)
+}
+
+// finish ends the open episode, the last piece of what was marked.
+func (c *Cutter) finish(success *bool) error {
+	if err := c.End(); err != nil {
+		return err
 	}
-	return c.End()
+	return c.settle(success)
+}
+
+// settle keeps the pieces of what was marked.
+func (c *Cutter) settle(success *bool) error {
+	c.out.add(c.part)
+	c.part = Outcome{}
+	return c.w.SettlePieces(success)
+}
+
+// discard forgets the open episode and the pieces of what was marked.
+func (c *Cutter) discard(why string) error {
+	if c.open {
+		if err := c.drop(why); err != nil {
+			return err
+		}
+	}
+	frames, err := c.w.DiscardPieces()
+	if frames > 0 {
+		c.out.Dropped[why] += frames
+	}
+	c.part = Outcome{}
+	return err
 }
 
 // End ends the open episode, if any: the time or the source does not go on.
 func (c *Cutter) End() error {
-	defer func() { c.current.Success = nil }()
 	c.unhold()
 	if !c.open {
 		return nil
@@ -272,14 +311,14 @@ func (c *Cutter) End() error {
 		return c.drop(DroppedShort)
 	}
 	c.actions = c.actions[first:end]
-	c.out.Still += min(c.still(stillness, false)+c.still(stillness, true), len(c.actions))
+	c.part.Still += min(c.still(stillness, false)+c.still(stillness, true), len(c.actions))
 	c.open = false
 	episode := c.current
 	episode.Source = c.source
-	c.out.Episodes++
-	c.out.Frames += end - first
-	c.out.Bridged += c.bridged
-	return c.w.EndEpisode(episode)
+	c.part.Episodes++
+	c.part.Frames += end - first
+	c.part.Bridged += c.bridged
+	return c.w.EndPiece(episode)
 }
 
 // unhold drops the ticks without an observation that no frame came after.
@@ -310,6 +349,6 @@ func (c *Cutter) still(trim float64, after bool) int {
 func (c *Cutter) drop(why string) error {
 	c.unhold()
 	c.out.Dropped[why] += len(c.actions)
-	c.open, c.current.Success = false, nil
+	c.open = false
 	return c.w.DiscardEpisode()
 }

@@ -53,7 +53,9 @@ func cutUp(t interface{ Fatal(...any) }, dir string, cuts Cuts, marked bool, eve
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Begin("bag", marked)
+	if err := c.Begin("bag", marked); err != nil {
+		t.Fatal(err)
+	}
 	images, tick := make([]byte, w.info.ImageBytes()), 0
 	for _, e := range events {
 		action := []float64{float64(tick), 0}
@@ -192,18 +194,23 @@ func TestEpisodesHoldTogether(t *testing.T) {
 					t.Fatalf("episode %d bridges tick %d", i, f.did)
 				}
 			}
-			// A mark counts if nothing but what may be bridged came before it.
-			last := list[len(list)-1].did
+			// The next mark counts, unless another instruction comes before it.
 			var want *bool
-			for next, lost := last+1, 0; ; next, lost = next+1, lost+1 {
-				if len(before[next]) > 0 {
-					if m := before[next][0].mark; m == Success || m == Failure {
-						success := m == Success
+		marks:
+			for next := list[len(list)-1].did + 1; ; next++ {
+				for _, b := range before[next] {
+					switch b.mark {
+					case Start:
+						break marks
+					case Success, Failure:
+						success := b.mark == Success
 						want = &success
+						break marks
+					case Discard:
+						t.Fatalf("episode %d is kept", i)
 					}
-					break
 				}
-				if next == len(ticks) || !ticks[next].missing || ticks[next].blind || lost == gap {
+				if next == len(ticks) || !ticks[next].missing && ticks[next].instruction != e.Instruction {
 					break
 				}
 			}
@@ -247,7 +254,7 @@ func TestMarks(t *testing.T) {
 		frames("a", 1), frames("b", 6), // another instruction begins one, too
 		mark(Discard),
 		mark(Start), frames("b", 7), mark(Start), frames("b", 2), []event{{end: true}},
-		mark(Success), // of none
+		mark(Success), mark(Success), // the second of none
 	)
 	dir := filepath.Join(t.TempDir(), "set")
 	episodes, list, out := cutUp(t, dir, Cuts{}, true, events, false)
@@ -259,7 +266,7 @@ func TestMarks(t *testing.T) {
 		}
 		got = append(got, fmt.Sprintf("%s %d+%d %s", e.Instruction, list[i][0].did, e.Length, success))
 	}
-	if want := []string{"a 3+4 true", "a 9+5 false", "b 21+7 -", "b 28+2 -"}; !slices.Equal(got, want) {
+	if want := []string{"a 3+4 true", "a 9+5 false", "b 21+7 -", "b 28+2 true"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	if want := map[string]int{DroppedOutside: 6, DroppedDiscards: 6}; !maps.Equal(out.Dropped, want) || out.Stray != 1 {
@@ -268,6 +275,46 @@ func TestMarks(t *testing.T) {
 	_, list, out = cutUp(t, dir, Cuts{DropFailures: true, Shortest: 300 * time.Millisecond}, true, events, false)
 	if want := map[string]int{DroppedOutside: 6, DroppedDiscards: 6, DroppedFailure: 5, DroppedShort: 2}; len(list) != 2 || !maps.Equal(out.Dropped, want) {
 		t.Errorf("%d episodes, %+v, want %v dropped", len(list), out, want)
+	}
+}
+
+// A demonstration that gaps and a pause cut in pieces is still one to who marks it.
+func TestMarksAreOfAllPieces(t *testing.T) {
+	frames := slices.Repeat([]event{{instruction: "a"}}, 3)
+	gap := slices.Repeat([]event{{missing: true, blind: true}}, 2)
+	pieces := slices.Concat([]event{{mark: Start}}, frames, gap, frames, []event{{end: true}}, frames)
+	before := slices.Concat([]event{{mark: Start}}, frames, []event{{mark: Success}})
+	for _, c := range []struct {
+		mark   Mark
+		cuts   Cuts
+		want   string
+		reason string
+	}{
+		{Success, Cuts{}, "3 true, 3 true, 3 true, 3 true, 3 true, ", ""},
+		{Failure, Cuts{}, "3 true, 3 false, 3 false, 3 false, 3 true, ", ""},
+		{Failure, Cuts{DropFailures: true}, "3 true, 3 true, ", DroppedFailure},
+		{Discard, Cuts{}, "3 true, 3 true, ", DroppedDiscards},
+		// Nothing is open, but there are pieces.
+		{Discard, Cuts{Shortest: 300 * time.Millisecond}, "3 true, 3 true, ", DroppedDiscards},
+	} {
+		events := slices.Concat(before, pieces, []event{{mark: c.mark}}, before)
+		if c.cuts.Shortest > 0 {
+			events = slices.Concat(before, pieces, gap, []event{{mark: c.mark}}, before)
+		}
+		episodes, list, out := cutUp(t, filepath.Join(t.TempDir(), "set"), c.cuts, true, events, false)
+		got, dropped := "", 0
+		for i, e := range episodes {
+			got += fmt.Sprintf("%d %v, ", e.Length, *e.Success)
+			if e.Episode != i || i == len(episodes)-1 && list[i][0].did != out.Frames+out.Dropped["lost"]+out.Dropped[c.reason]-3 {
+				t.Errorf("%s: episode %+v of %v", c.mark, e, list[i])
+			}
+		}
+		if c.reason != "" {
+			dropped = 9
+		}
+		if got != c.want || out.Dropped[c.reason] != dropped || out.Stray != 0 {
+			t.Errorf("%s: %s, %+v, want %s", c.mark, got, out, c.want)
+		}
 	}
 }
 

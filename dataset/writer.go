@@ -30,6 +30,8 @@ type Writer struct {
 	lines  *stream
 	begun  int   // first frame of the episode that is open, -1 for none
 	starts []int // first frames of all ended episodes
+	// pieces are the newest episodes, whose lines are not written yet.
+	pieces []Episode
 	// pictures are those of all ended episodes.
 	pictures int
 	failed   error
@@ -199,6 +201,16 @@ func row(s *stream, what string, names func() []string, values []float64, want i
 // EndEpisode ends the open episode, which must have a frame. Of e, Episode, Start and
 // Length are set here.
 func (w *Writer) EndEpisode(e Episode) error {
+	if err := w.EndPiece(e); err != nil {
+		return err
+	}
+	return w.SettlePieces(nil)
+}
+
+// EndPiece ends the open episode as EndEpisode does, as a piece of something of which
+// it is not known yet how it went, or whether it counts: SettlePieces and
+// DiscardPieces say so of all pieces since the last one. Until then it is in memory.
+func (w *Writer) EndPiece(e Episode) error {
 	if err := w.usable(true); err != nil {
 		return err
 	}
@@ -209,21 +221,54 @@ func (w *Writer) EndEpisode(e Episode) error {
 	if err := e.validate(); err != nil {
 		return w.fail(err)
 	}
-	line, err := json.Marshal(e)
-	if err != nil {
-		return w.fail(err)
-	}
-	if len(line) >= maxLine {
-		return w.fail(fmt.Errorf("episode %d takes a line of %d bytes, may take %d", e.Episode, len(line), maxLine-1))
-	}
-	if _, err := w.lines.Write(append(line, '\n')); err != nil {
-		return w.fail(err)
-	}
+	w.pieces = append(w.pieces, e)
 	w.info.Episodes++
 	w.starts = append(w.starts, e.Start)
 	w.pictures += w.info.pictures(e.Length)
 	w.begun = -1
 	return nil
+}
+
+// SettlePieces keeps the pieces, where success is not nil with that as their Success.
+// No episode may be open.
+func (w *Writer) SettlePieces(success *bool) error {
+	if err := w.usable(false); err != nil {
+		return err
+	}
+	for _, e := range w.pieces {
+		if success != nil {
+			e.Success = success
+		}
+		line, err := json.Marshal(e)
+		if err != nil {
+			return w.fail(err)
+		}
+		if len(line) >= maxLine {
+			return w.fail(fmt.Errorf("episode %d takes a line of %d bytes, may take %d", e.Episode, len(line), maxLine-1))
+		}
+		if _, err := w.lines.Write(append(line, '\n')); err != nil {
+			return w.fail(err)
+		}
+	}
+	w.pieces = w.pieces[:0]
+	return nil
+}
+
+// DiscardPieces forgets them and returns how many frames they had. No episode may be
+// open.
+func (w *Writer) DiscardPieces() (frames int, err error) {
+	if err := w.usable(false); err != nil || len(w.pieces) == 0 {
+		return 0, err
+	}
+	for _, e := range w.pieces {
+		frames += e.Length
+		w.pictures -= w.info.pictures(e.Length)
+	}
+	w.info.Episodes -= len(w.pieces)
+	w.starts = w.starts[:w.info.Episodes]
+	w.begun = w.pieces[0].Start
+	w.pieces = w.pieces[:0]
+	return frames, w.DiscardEpisode()
 }
 
 // DiscardEpisode forgets the open episode.
@@ -266,7 +311,7 @@ func (w *Writer) TruncateEpisode(frames int) error {
 // Close computes the statistics and makes the directory a data set. It must have an
 // episode.
 func (w *Writer) Close() error {
-	if err := w.usable(false); err != nil {
+	if err := w.SettlePieces(nil); err != nil {
 		return err
 	}
 	if w.info.Episodes == 0 {

@@ -288,7 +288,9 @@ func (c *collection) add(ctx context.Context, path string) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	before := c.cutter.Outcome()
-	c.cutter.Begin(path, slices.ContainsFunc(reader.Topics(), func(t bag.Topic) bool { return t.Name == marks && t.Count > 0 }))
+	if err := c.cutter.Begin(path, slices.ContainsFunc(reader.Topics(), func(t bag.Topic) bool { return t.Name == marks && t.Count > 0 })); err != nil {
+		return err
+	}
 	o := outcome{bag: path, lag: d.Lag()}
 	reasons := map[string]string{}
 	for m, err := range d.Moments(ctx) {
