@@ -3,6 +3,8 @@
 #
 #   train/cores.sh OPTIONS                     of train.py; --batch is of each process
 #   CORES=8 train/cores.sh OPTIONS
+#
+# SIGINT and SIGTERM are passed on: the processes save and end, and the status is 130 or 143.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 : "${CORES:=$(nproc)}"
@@ -18,10 +20,25 @@ fi
 # What torchrun does; Debian 12's fails with its own Python.
 MASTER_PORT=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 export MASTER_PORT MASTER_ADDR=127.0.0.1 WORLD_SIZE=$CORES
-pids=()
-trap 'kill "${pids[@]}" 2>/dev/null || true' EXIT
+tell() { # SIGNAL, to the processes that run
+  # shellcheck disable=SC2046 # numbers, one a word
+  kill "-$1" $(jobs -pr) 2>/dev/null || true
+}
+# Where one has failed the others wait for it, and heed no other signal.
+trap 'tell KILL' EXIT
 for ((rank = 0; rank < CORES; rank++)); do
   RANK=$rank LOCAL_RANK=$rank "$python" -u "$here/train.py" "${options[@]}" "$@" &
-  pids+=($!)
 done
-for _ in "${pids[@]}"; do wait -n; done
+signalled=0
+trap 'signalled=130 caught=1; tell TERM' INT
+trap 'signalled=143 caught=1; tell TERM' TERM
+left=$CORES
+while ((left > 0)); do
+  caught='' status=0
+  wait -n || status=$?
+  if [ -n "$caught" ] && ((status > 128)); then continue; fi # the signal, no process that ended
+  left=$((left - 1))
+  ((status == 0)) || exit "$status"
+done
+# What would go on with a training that is over must not with one that was stopped.
+exit "$signalled"

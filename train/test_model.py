@@ -1,8 +1,10 @@
 """Properties of the model and its checkpoints: python3 train/test_model.py"""
 
+import errno
 import os
 import tempfile
 import unittest
+from unittest import mock
 
 import numpy
 import torch
@@ -24,6 +26,14 @@ def random_model(seed=1):
     net = model.DDVLA(SIZES, model.IMAGE_MEAN, model.IMAGE_STD).eval()
     initialise.for_comparison(net, seed, 2.0, observation(SIZES, seed))
     return net
+
+
+def contents(directory):
+    found = {}
+    for name in os.listdir(directory):
+        with open(os.path.join(directory, name), "rb") as file:
+            found[name] = file.read()
+    return found
 
 
 class ModelTest(unittest.TestCase):
@@ -71,6 +81,32 @@ class ModelTest(unittest.TestCase):
                     again.save(directory, dtype)
                     for name, tensor in model.load(directory, SIZES.images, SIZES.slots).state_dict().items():
                         self.assertTrue(torch.equal(tensor, net.state_dict()[name].to(dtype).float()), name)
+
+    def test_a_save_that_fails_leaves_the_checkpoint_before_it(self):
+        net = random_model()
+        with tempfile.TemporaryDirectory() as directory:
+            net.save(directory)
+            before = contents(directory)
+            with mock.patch.object(checkpoint.Files, "weights", side_effect=OSError(errno.ENOSPC, "no space left")):
+                with self.assertRaises(OSError):
+                    random_model(2).save(directory)
+            self.assertEqual(contents(directory), before)
+
+    def test_a_network_is_made_in_the_type_that_it_is_loaded_as(self):
+        made = []
+
+        class Watched(model.DDVLA):
+            def __init__(self, *arguments):
+                super().__init__(*arguments)
+                made.extend(p.dtype for p in self.parameters())
+
+        with tempfile.TemporaryDirectory() as directory, mock.patch.object(model, "DDVLA", Watched):
+            random_model().save(directory)
+            made.clear()
+            net = model.load(directory, SIZES.images, SIZES.slots, torch.bfloat16)
+        self.assertEqual({*made, *(p.dtype for p in net.parameters())}, {torch.bfloat16})
+        self.assertEqual(net.mean.tolist(), torch.tensor(model.IMAGE_MEAN).tolist(), "not rounded")
+        self.assertEqual(torch.get_default_dtype(), torch.float32)
 
     def test_the_dead_tensors_of_the_published_layout_are_there(self):
         names = set(random_model().state_dict())

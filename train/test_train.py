@@ -2,6 +2,7 @@
 
 import colorsys
 import contextlib
+import errno
 import faulthandler
 import glob
 import io
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 import unittest
+import weakref
 import xml.etree.ElementTree as xml
 from unittest import mock
 
@@ -25,7 +27,7 @@ import torch
 
 import toy
 import train
-from ddvla import augment, checkpoint, compiled, curves, data, initialise, lora, model, objective, samples, trainer
+from ddvla import augment, checkpoint, columns, compiled, curves, data, initialise, lora, model, objective, samples, trainer
 from ddvla.dataset import Dataset
 from ddvla.head import ActionHead
 from ddvla.prompt import Tokenizer
@@ -92,7 +94,7 @@ class Case(unittest.TestCase):
         for path in sorted(glob.glob(os.path.join(directory, "*"))):
             if not path.endswith(("train.log", ".csv", ".html")):
                 with open(path, "rb") as file:
-                    found[os.path.basename(path)] = file.read()
+                    found[os.path.basename(path)] = file.read().replace(directory.encode(), b"OUT")  # which export.args names
         return found
 
 
@@ -230,6 +232,21 @@ class SamplesTest(Case):
         numpy.testing.assert_array_equal(uploaded, numpy.concatenate([whole.images[0]] * 3))
         with self.assertRaisesRegex(ValueError, "cannot be joined to .*: picture_stride"):
             Dataset.joined([self.data, self.strided(4)[0]])
+
+    def test_statistics_that_do_not_fit_are_refused(self):
+        info, part = Dataset(self.data).info, Dataset(self.data).statistics()["toy"]
+        data.check(part, info, "bounds")
+        narrow = {name: values[:2] for name, values in part["action"].items()}
+        for changed, error in (
+            ({"action": narrow}, "2 columns of action, the data set has 3"),
+            ({"proprio": narrow}, "2 columns of proprio"),
+            ({"action": {**part["action"], "bin_edges": [[], [-1, 0, 1], []]}}, "bin_edges"),
+        ):
+            with self.assertRaisesRegex(ValueError, error):
+                data.check({**part, **changed}, info, "bounds")
+        with self.assertRaisesRegex(ValueError, "0 columns of proprio"):
+            data.check({"action": part["action"]}, info, "bounds")
+        data.check({"action": {**part["action"], "bin_edges": [[], [], []]}}, {**info, "proprio": []}, "bounds")
 
     def test_strides_that_do_not_fit_are_refused(self):
         directory, _ = self.strided(4)
@@ -415,9 +432,31 @@ class RunTest(Case):
 
     def test_a_resumed_run_must_be_the_same_one(self):
         _, out = self.train("--steps 4", stop_at=2)
-        for change in ("--steps 4 --seed 2", "--steps 4 --batch 4", "--steps 4 --objective parallel", "--steps 4 --mean 0"):
+        for change in ("--seed 2", "--batch 4", "--objective parallel", "--mean 0", "--chunk 3", "--normalization bounds", "--attention prefix"):
             with self.subTest(change), self.assertRaisesRegex(ValueError, "the run to resume"):
-                self.train(change + " --resume", out=out)
+                self.train(f"--steps 4 {change} --resume", out=out)
+        with self.assertRaisesRegex(ValueError, "has seed 1, this one 2; chunk 4, this one 3 .*give the options"):
+            self.train("--steps 4 --seed 2 --chunk 3 --resume", out=out)
+        rebuilt = self.out()
+        toy.write(rebuilt, 24, 2)
+        with self.assertRaisesRegex(ValueError, "has statistics [0-9a-f]+, this one"):
+            self.train(f"--steps 4 --resume --data {rebuilt}", out=out)
+
+    def test_a_resumed_adapter_must_be_the_same_one(self):
+        _, base = self.train("--steps 1")
+        _, out = self.train(f"--init {base} --lora 4 --merge --steps 4", stop_at=2)
+        with self.assertRaisesRegex(ValueError, "has alpha 4, this one 8"):
+            self.train(f"--init {base} --lora 4 --alpha 8 --merge --steps 4 --resume", out=out)
+
+    def test_a_state_of_an_older_version_is_gone_on_from(self):
+        _, out = self.train("--steps 4", stop_at=2)
+        state = checkpoint.read_safetensors(out + ".state")
+        del state["identity"]
+        state["run"] = torch.cat([state["run"], torch.tensor([8.0, 1.0, 0.0], dtype=torch.float64)])
+        checkpoint.write_safetensors(out + ".state", state)
+        with self.assertRaisesRegex(ValueError, "has objective diffusion, this one l1"):
+            self.train("--steps 4 --objective l1 --resume", out=out)
+        self.assertEqual(self.train("--steps 4 --resume", out=out)[0].step, 4)
 
     def test_a_run_of_minutes_ends_whole_and_its_rate_falls_to_the_floor(self):
         run, out = self.train("--minutes 0.05 --log-every 0 --rate 1e-3 --floor 0.01")
@@ -475,6 +514,15 @@ class RunTest(Case):
         self.assertGreater(float(torch.cosine_similarity(wide, narrow, 0)), 0.99)
         self.assertFalse(torch.equal(wide, narrow))
 
+    def test_without_a_compiler_a_run_goes_on(self):
+        with mock.patch.object(compiled.torch, "compile", side_effect=RuntimeError("not on this machine"), create=True):
+            run = self.ready("--compile")
+        self.assertIsNone(run.compiled)
+        self.assertIn("not on this machine", self.said)
+        if not hasattr(torch.nn.Module, "compile"):
+            self.assertIsNone(self.ready("--compile").compiled)
+            self.assertIn("torch.compile failed, the plain operations go on", self.said)
+
     @unittest.skipUnless(hasattr(torch.nn.Module, "compile"), "PyTorch 2.2 has it")
     def test_compiled_layers_have_the_gradient_of_plain_ones(self):
         plain = self.gradients(self.ready())
@@ -515,15 +563,106 @@ class RunTest(Case):
             self.train("--steps 40 --rate 1e30 --log-every 0 --clip 1e30", out=out)
         self.assertEqual(self.files(out), before)
 
+    def test_a_gradient_that_is_no_number_leaves_the_last_checkpoint(self):
+        for options, broken in (("--steps 4", 3), ("--steps 6 --every 0", 3), ("--steps 6 --every 0", 0)):
+            with self.subTest(options, broken=broken):
+                out, gradients = self.out(), trainer.Trainer.gradients
+
+                def breaks(self, sigma=0.0, broken=broken, gradients=gradients):
+                    loss = gradients(self, sigma)
+                    if self.step == broken:
+                        self.parameters[0].grad[:] = math.nan
+                    return loss
+
+                with mock.patch.object(trainer.Trainer, "gradients", breaks), self.assertRaisesRegex(FloatingPointError, "gradient is nan"):
+                    self.train(options + " --log-every 1000", out=out)
+                saved = broken if "every" in options else 0
+                self.assertEqual(os.path.exists(out + ".state"), saved > 0)
+                if saved:
+                    self.assertEqual(int(checkpoint.read_safetensors(out + ".state")["run"][0]), saved)
+                    for name, tensor in checkpoint.read_weights(out).items():
+                        self.assertTrue(bool(torch.isfinite(tensor).all()), name)
+
+    def test_a_checkpoint_that_takes_long_is_not_due_at_the_next_step(self):
+        now, saved = [0.0], []
+        update, save = trainer.Trainer.update, trainer.Trainer.checkpoint
+
+        def second(self, rate):
+            now[0] += 1
+            return update(self, rate)
+
+        def minutes(self):
+            saved.append(self.step)
+            now[0] += 300
+            return save(self)
+
+        with mock.patch.object(trainer.Trainer, "update", second), mock.patch.object(trainer.Trainer, "checkpoint", minutes):
+            with mock.patch.object(trainer.Clock, "own", lambda self: now[0]):
+                self.train("--steps 12 --every 0.075")
+        self.assertEqual(saved, [6, 12, 12], "4.5 s after the beginning or the last one, and at the end")
+
+    def test_no_more_is_measured_at_once_than_trained(self):
+        run = self.ready("--batch 8 --hold-out 0.5")
+        chosen, sizes, batch = run.held_out[:14], [], run.held_out_frames.batch
+
+        def counted(frames, *more):
+            sizes.append(len(frames))
+            return batch(frames, *more)
+
+        run.held_out_frames.batch = counted
+        for decoded in (False, True):
+            run.options.batch = 8
+            with torch.no_grad():
+                wide = run.errors(chosen, decoded)
+                run.options.batch = 3
+                narrow = run.errors(chosen, decoded)
+            numpy.testing.assert_allclose(narrow, wide, rtol=1e-5)
+        self.assertEqual(sizes, [8, 6, 3, 3, 3, 3, 2] * 2)
+
     def test_what_a_checkpoint_was_trained_with_is_gone_on_with(self):
         _, out = self.train("--steps 2 --plain-images --normalization bounds --attention prefix")
         run = self.ready(f"--init {out} --statistics init")
         self.assertEqual((run.options.normalization, run.area, run.options.plain_images, run.net.attention), ("bounds", 1, True, "prefix"))
 
     def test_options_that_make_no_sense_are_refused(self):
-        for text in ("--merge", "--lora 4", "--batch 0", "--statistics init", "--until 5 --minutes 3", "--resume --state none"):
+        nonsense = ["--merge", "--lora 4", "--batch 0", "--statistics init", "--until 5 --minutes 3", "--resume --state none"]
+        nonsense += ["--validate 0", "--decode 0", "--soften 2 --harden-at 0"]
+        for text in nonsense:
             with self.subTest(text), self.assertRaises(SystemExit), contextlib.redirect_stderr(io.StringIO()):
-                self.train(text)
+                self.ready(text)
+
+    def test_held_out_data_of_another_form_is_refused(self):
+        for change in ({"size": 24}, {"cameras": 1}, {"dims": 4}):
+            other = self.out()
+            toy.write(other, 4, 3, **change)
+            with self.subTest(change), self.assertRaisesRegex(SystemExit, f"{other} cannot be measured on for .*: .* of dataset.json differs"):
+                self.ready(f"--held-out {other}")
+
+    def test_a_checkpoint_of_other_columns_is_refused(self):
+        other = self.out()
+        toy.write(other, 24, 1, dims=4)
+        with mock.patch.object(self, "data", other):
+            _, out = self.train("--steps 1 --objective l1")
+        # Its head and its statistics are of four columns; its projector would take four numbers of the robot's state.
+        for text, error in (
+            ("--statistics init", "dataset_statistics.json: its bounds are of 4 columns of action, the data set has 3; with --statistics data"),
+            ("--objective l1", "takes 4 numbers of the robot's state"),
+        ):
+            with self.subTest(text), self.assertRaisesRegex(SystemExit, error):
+                self.ready(f"--init {out} {text}")
+        os.remove(os.path.join(out, "proprio_projector.safetensors"))
+        with self.assertRaisesRegex(SystemExit, "has an action head for 4 columns, .* has 3; for a new head"):
+            self.ready(f"--init {out} --objective l1")
+
+    def test_edges_of_bins_are_refused(self):
+        _, out = self.train("--steps 1")
+        path = os.path.join(out, "dataset_statistics.json")
+        statistics = checkpoint.read_json(path)
+        statistics["toy"]["action"]["bin_edges"] = [[], [-1, 0, 1], []]
+        checkpoint.write_json(path, statistics)
+        self.ready(f"--init {out}")
+        with self.assertRaisesRegex(SystemExit, f"{path}: action.bin_edges has edges"):
+            self.ready(f"--init {out} --statistics init")
 
 
 def worker(rank, processes, arguments, result):
@@ -547,12 +686,32 @@ def worker(rank, processes, arguments, result):
         torch.save({"gradients": kept["gradients"], "weights": done.net.state_dict(), "step": done.step}, result)
 
 
+def signalled(rank, processes, arguments, result):
+    """One of two processes, of which the second has a SIGTERM in its third step; leaves the steps that it took, and
+    whether it knows that it was stopped."""
+    faulthandler.dump_traceback_later(PATIENCE - 10)
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(processes), LOCAL_RANK=str(rank))
+    update = trainer.Trainer.update
+
+    def signals(self, rate):
+        norm = update(self, rate)
+        if self.step == 3 and rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return norm
+
+    trainer.Trainer.update = signals
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        done = train.main(arguments)
+    torch.save(torch.tensor([done.step, done.stop]), f"{result}.{rank}")
+
+
 # How long in seconds two processes may take for their three steps, which are over in ten.
 PATIENCE = 120
 
 
 class DistributedTest(Case):
-    def processes(self, arguments, result):
+    def processes(self, arguments, result, worker=worker):
         """Runs both. Once in some forty runs, of PyTorch 1.13, one of them was found to spin for ever after the other
         had ended; that is told, with where it was, and tried once more."""
         for last in (False, True):
@@ -584,6 +743,36 @@ class DistributedTest(Case):
         # Adam divides by the size of the gradient: where that is rounding alone, so is the step.
         for name, weight in alone.net.state_dict().items():
             self.assertLess(float((two["weights"][name] - weight).abs().mean()), 1e-5, name)
+
+
+    def test_a_signal_to_one_stops_all_at_the_same_step(self):
+        out, result = self.out(), self.out()
+        self.processes(self.arguments(out, "--steps 1000000 --batch 4"), result, signalled)
+        (one, stopped), (two, _) = (torch.load(f"{result}.{rank}", **checkpoint.TENSORS_ALONE).tolist() for rank in range(2))
+        self.assertEqual((one, two, stopped), (3, 3, 1))
+        self.assertEqual(int(checkpoint.read_safetensors(out + ".state")["run"][0]), 3)
+        model.load(out, 2, 12)
+
+    def test_a_signal_to_cores_sh_ends_a_run_with_a_whole_checkpoint(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with self.subTest(number):
+                out = self.out()
+                command = [os.path.join(HERE, "cores.sh"), *self.arguments(out, "--steps 1000000 --log-every 0")]
+                process = subprocess.Popen(
+                    command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+                    env={**os.environ, "CORES": "2", "DDVLA_PYTHON": sys.executable},
+                )  # fmt: skip
+                for line in process.stdout:
+                    if line.startswith("step 2 "):
+                        # As a terminal sends SIGINT, to all; SIGTERM, as kill does, to the script.
+                        os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+                        break
+                rest = process.stdout.read()
+                process.stdout.close()
+                self.assertEqual(process.wait(), 128 + number, rest)
+                self.assertIn("# stopped", rest)
+                model.load(out, 2, 12)
+                self.assertGreaterEqual(int(checkpoint.read_safetensors(out + ".state")["run"][0]), 2)
 
 
 def free_port():
@@ -634,6 +823,24 @@ class AdapterTest(Case):
                 tensor = tensor + 2 * product.view(tensor.shape)
             torch.testing.assert_close(want[name], tensor, rtol=1e-6, atol=1e-6)
 
+    def test_adapters_are_merged_one_after_the_other(self):
+        net = model.load(self.base(), 2, 12)
+        lora.attach(net, 4, 4, 1)
+        kept, weight_of = [], lora.weight_of
+
+        def watched(module):
+            self.assertFalse([1 for merged in kept if merged() is not None], "an earlier layer's is still there")
+            merged = weight_of(module)
+            kept.append(weakref.ref(merged))
+            return merged
+
+        with mock.patch.object(lora, "weight_of", watched):
+            state = lora.merged(net, torch.bfloat16)
+        self.assertEqual(len(kept), sum(1 for _ in lora.adaptable(net)))
+        self.assertEqual({(t.dtype, t.device.type) for t in state.values()}, {(torch.bfloat16, "cpu")})
+        for name, tensor in lora.merged(net).items():
+            self.assertTrue(torch.equal(state[name], tensor.to(torch.bfloat16)), name)
+
     def test_a_fresh_adapter_changes_nothing(self):
         net = model.load(self.base(), 2, 12)
         before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
@@ -658,11 +865,103 @@ class AdapterTest(Case):
             with self.assertRaises(ValueError):
                 model.read_part(directory, "action_head")
 
+    def test_vision_towers_with_film_are_refused(self):
+        out = self.out()
+        shutil.copytree(self.base(), out)
+        path = os.path.join(out, "vision_backbone--150000_checkpoint.pt")
+        torch.save({}, path)
+        with self.assertRaisesRegex(ValueError, f"{path}: .*FiLM"):
+            model.load(out, 2, 12)
+        with self.assertRaisesRegex(SystemExit, f"--init: {path}: .*FiLM"):
+            self.ready(f"--init {out}")
+
     def test_fine_tuning_goes_on_from_a_checkpoint(self):
         run = self.ready(f"--init {self.base()} --statistics init")
         want = model.load(self.base(), 2, 12).state_dict()
         for name, tensor in run.net.state_dict().items():
             self.assertTrue(torch.equal(tensor, want[name]), name)
+
+
+class ExportTest(Case):
+    """What export.args tells of the columns."""
+
+    def options(self, action, proprio=None, out=None):
+        """{option: value} of export.args after a run on a data set with such columns, and the checkpoint."""
+        directory, out = self.out(), out or self.out()
+        toy.write(directory, 24, 1, dims=len(action))
+        path = os.path.join(directory, "dataset.json")
+        proprio = [{k: c[k] for k in ("name", "arm", "unit")} for c in action] if proprio is None else proprio
+        checkpoint.write_json(path, {**checkpoint.read_json(path), "action": action, "proprio": proprio})
+        with mock.patch.object(self, "data", directory):
+            self.train("--steps 1", out=out)
+        told = train.exported_with(out)
+        return {name: told.get(name) for name in ("action-dims", "proprio-dims")}, out
+
+    def test_columns_that_export_assumes_are_not_told(self):
+        both = columns.arm("left") + columns.arm("right")
+        self.assertEqual(self.options(both)[0], {"action-dims": None, "proprio-dims": None})
+        self.assertEqual(self.options(columns.arm("right"))[0], {"action-dims": "right_arm", "proprio-dims": None})
+
+    def test_other_columns_are_told_in_files(self):
+        swapped, both = columns.arm("right") + columns.arm("left"), columns.arm("left") + columns.arm("right")
+        told, out = self.options(swapped)
+        for name, path in told.items():
+            self.assertEqual(path, os.path.join(os.path.abspath(out), name.replace("-", "_") + ".json"))
+        self.assertEqual(checkpoint.read_json(told["action-dims"]), swapped)
+        self.assertEqual([e["name"] for e in checkpoint.read_json(told["proprio-dims"])], [e["name"] for e in swapped])
+        told, _ = self.options(swapped, columns.state("cobot_magic"))
+        self.assertEqual(told["proprio-dims"], "cobot_magic")
+        told, out = self.options(both, columns.state("right_arm") + columns.state("left_arm"))
+        self.assertEqual(told, {"action-dims": None, "proprio-dims": os.path.join(os.path.abspath(out), "proprio_dims.json")})
+
+    def test_a_path_that_a_shell_would_take_apart_is_refused(self):
+        both = columns.arm("left") + columns.arm("right")
+        for name in ("a b", "a*"):
+            self.options(both, out=os.path.join(self.out(), name))
+            with self.subTest(name), self.assertRaisesRegex(SystemExit, "no blanks"):
+                self.options(both[::-1], out=os.path.join(self.out(), name))
+
+
+class FilesTest(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.directory = scratch.name
+
+    def found(self):
+        found = {}
+        for name in os.listdir(self.directory):
+            with open(os.path.join(self.directory, name), "rb") as file:
+                found[name] = file.read()
+        return found
+
+    def test_all_are_in_place_at_the_end_and_what_is_outdated_is_gone(self):
+        with checkpoint.Files(self.directory) as files:
+            files.weights({"a": torch.zeros(2), "b": torch.zeros(3)}, 2)
+            self.assertTrue(all(name.endswith(".part") for name in self.found()))
+        self.assertEqual(len(self.found()), 3)
+        order, replace = [], os.replace
+        with mock.patch.object(os, "replace", lambda a, b: order.append(os.path.basename(b)) or replace(a, b)):
+            with checkpoint.Files(self.directory) as files:
+                files.json("config.json", {"ä": 1})
+                files.data("x", b"1")
+                files.weights({"a": torch.ones(2)})
+                self.assertIn("model.safetensors.index.json", self.found())
+        self.assertEqual(order, ["config.json", "x", "model.safetensors"])
+        self.assertEqual(self.found()["config.json"].decode(), '{\n  "ä": 1\n}\n')
+        self.assertEqual(checkpoint.read_weights(self.directory)["a"].tolist(), [1, 1])
+
+    def test_where_one_cannot_be_written_none_is_replaced(self):
+        with checkpoint.Files(self.directory) as files:
+            files.data("one", b"old")
+            files.data("two", b"old")
+        before, fsync = self.found(), os.fsync
+        full = mock.Mock(side_effect=[None, OSError(errno.ENOSPC, "no space left")])
+        with mock.patch.object(os, "fsync", full), self.assertRaises(OSError), checkpoint.Files(self.directory) as files:
+            files.data("one", b"new")
+            files.data("two", b"new")
+        self.assertEqual(self.found(), before)
+        self.assertIs(os.fsync, fsync)
 
 
 class CurvesTest(Case):

@@ -54,7 +54,7 @@ class Job:
             return "\n".join(log.read().splitlines()[-lines:])
 
     def whole(self):
-        return all(os.path.exists(os.path.join(self.out, n)) for n in ("model.safetensors", "config.json", "tokenizer.model"))
+        return all(os.path.isfile(os.path.join(self.out, n)) for n in ("model.safetensors", "config.json", "tokenizer.model"))
 
 
 def main():

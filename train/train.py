@@ -4,13 +4,15 @@
     torchrun --nproc-per-node 8 train/train.py --data DIR --init openvla-7b --out CHECKPOINT --lora 32 --merge --steps 100000
 
 --out gets a checkpoint in the published layout, which `ddvla export` reads, and curves.csv and curves.html. It is
-written every few minutes and at the end, which SIGINT and SIGTERM bring forward; --resume goes on from --state.
+written every few minutes and at the end, which SIGINT and SIGTERM to any of the processes bring forward; --resume
+goes on from --state.
 The same seed, --steps and machine give the same checkpoint on a CPU, stopped in between or not.
 """
 
 import argparse
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -20,7 +22,7 @@ STARTED = time.monotonic()
 import torch  # noqa: E402
 import torch.distributed as distributed  # noqa: E402
 
-from ddvla import checkpoint, initialise, lora, model  # noqa: E402
+from ddvla import checkpoint, columns, data, initialise, lora, model  # noqa: E402
 from ddvla.curves import Curves  # noqa: E402
 from ddvla.dataset import Dataset  # noqa: E402
 from ddvla.head import ActionHead  # noqa: E402
@@ -128,6 +130,10 @@ def complete(o, refuse):
     o.plain_images = o.plain_images or was.get("crop-area") == "1"
     if o.batch < 1 or o.accumulate < 1 or o.chunk < 1:
         refuse("--batch, --accumulate and --chunk are at least 1")
+    if o.validate < 1 or o.decode is not None and o.decode < 1:
+        refuse("--validate and --decode are at least 1; with --hold-out 0 nothing is measured")
+    if o.soften and o.harden_at <= 0:
+        refuse("--harden-at is above 0 where --soften is given")
     if o.merge and not o.lora or o.lora and not o.init:
         refuse("--merge goes with --lora, and --lora with --init")
     if o.lora and not o.merge and o.statistics == "data":
@@ -176,7 +182,10 @@ def network(o, dataset):
     dims, cameras, proprio = len(dataset.info["action"]), len(dataset.info["cameras"]), len(dataset.info["proprio"])
     if o.init:
         frozen_as = torch.bfloat16 if o.lora and o.bf16 else torch.float32
-        net = model.load(o.init, cameras, o.chunk * dims, frozen_as)
+        try:
+            net = model.load(o.init, cameras, o.chunk * dims, frozen_as)
+        except (OSError, ValueError) as error:
+            raise SystemExit(f"train.py: --init: {error}") from error
         if net.sizes.image != dataset.info["size"]:
             raise SystemExit(f"{o.init} takes pictures of {net.sizes.image} pixels, {dataset.directory} has {dataset.info['size']}")
         net.attention = attention_for(o.objective, o.attention or (net.attention if o.objective in ("diffusion", "parallel") else None))
@@ -199,6 +208,11 @@ def network(o, dataset):
                 raise SystemExit(f"{o.init} has no action head, and an adapter cannot hold one: give --merge")
             net.action_head = ActionHead(net.sizes.hidden, dims)
             net.action_head.initialise(o.seed)
+        if net.action_head.dims != dims:
+            raise SystemExit(
+                f"{o.init} has an action head for {net.action_head.dims} columns, {dataset.directory} has {dims}; "
+                "for a new head, move its file out of a copy of the checkpoint"
+            )
         net.language_model.lm_head.requires_grad_(False)
     else:
         net.action_head = None  # which an exporter would take the chunk from
@@ -214,6 +228,20 @@ def network(o, dataset):
     return net
 
 
+def column_options(o, info, proprio):
+    """What export is to be told of the columns: ({option: its value}, {file beside the checkpoint: its entries})."""
+    options, files = columns.options(info["action"], info["proprio"] if proprio else []), {}
+    for name, value in options.items():
+        if isinstance(value, list):
+            file = name.replace("-", "_") + ".json"
+            files[file] = value
+            # export runs in whichever directory, and a shell takes export.args apart.
+            options[name] = path = os.path.join(os.path.abspath(o.out), file)
+            if re.search(r"[\s*?\[\\]", path):
+                raise SystemExit(f"train.py: --out is {o.out}: export.args names {path}, which may have no blanks and none of *?[\\")
+    return options, files
+
+
 def export_options(o, dataset, attention):
     """Options of `ddvla export` that no file of a checkpoint tells, as the data set and this run have them."""
     info = dataset.info
@@ -227,21 +255,23 @@ def export_options(o, dataset, attention):
         options["preset"] = "autoregressive"
     if o.lora and not o.merge:  # the base's files may say something else
         options |= {"attention": attention, "head": "l1" if o.objective == "l1" else "tokens"}
-    return " ".join(f"--{name} {value}" for name, value in options.items())
+    return options
 
 
-def saver(o, statistics, options):
-    """What writes --out; options is export_options' text, which goes to export.args."""
+def saver(o, statistics, column_files):
+    """What writes --out, its files together and the weights last."""
     dtype = DTYPES[o.save_dtype]
 
     def save(net):
-        if o.lora and not o.merge:
-            lora.save(net, o.out, o.lora, o.alpha, os.path.abspath(o.init))
-        else:
-            net.save(o.out, dtype, o.shards)
-            write_beside(o.out, statistics, o.tokenizer)
-        with open(os.path.join(o.out, "export.args"), "w", encoding="utf-8") as file:
-            file.write(options + "\n")
+        with checkpoint.Files(o.out) as files:
+            for name, entries in column_files.items():
+                files.json(name, entries)
+            files.data("export.args", (o.export + "\n").encode())
+            if o.lora and not o.merge:
+                lora.write(net, files, o.lora, o.alpha, os.path.abspath(o.init))
+            else:
+                write_beside(files, statistics, o.tokenizer)
+                net.write(files, dtype, o.shards)
 
     return save
 
@@ -265,9 +295,8 @@ def main(arguments=None, started=None):
 
         log("# train.py " + " ".join(sys.argv[1:] if arguments is None else arguments))
         trainer = prepare(o, device, log, first, started)
-        if not distributed.is_initialized():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: setattr(trainer, "stop", True))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: setattr(trainer, "stop", True))
         trainer.run()
         checkpoint_options = f"--checkpoint {o.init} --lora {o.out}" if o.lora and not o.merge else f"--checkpoint {o.out}"
         log(f"# ddvla export {checkpoint_options} --out BUNDLE {o.export}")
@@ -278,12 +307,34 @@ def main(arguments=None, started=None):
     return trainer
 
 
-def opened(directories):
+def opened(directories, measured_with=None):
     """The data sets as one; what is wrong with one ends the program in a line."""
     try:
-        return Dataset.joined(directories)
+        dataset = Dataset.joined(directories)
+        if measured_with:
+            measured_with.check_form(dataset, "measured on for")
+        return dataset
     except (OSError, ValueError) as error:
         raise SystemExit(f"train.py: {error}") from error
+
+
+def statistics_of(o, dataset):
+    """The whole of dataset_statistics.json for --out, and what its only entry says."""
+    if o.statistics == "init":
+        path = os.path.join(o.init, "dataset_statistics.json")
+        statistics = checkpoint.read_json(path)
+        if len(statistics) != 1:
+            raise SystemExit(f"{o.init} has the statistics of {len(statistics)} data sets")
+    else:
+        path, name = os.path.join(dataset.directory, "dataset_statistics.json"), dataset.info["name"]
+        statistics = {name: dataset.statistics()[name]}
+    (part,) = statistics.values()
+    try:
+        data.check(part, dataset.info, o.normalization)
+    except ValueError as error:
+        mend = "; with --statistics data the bounds are the data set's" if o.statistics == "init" else ""
+        raise SystemExit(f"train.py: {path}: {error}{mend}") from error
+    return statistics, part
 
 
 def prepare(o, device, log, first, started):
@@ -295,14 +346,7 @@ def prepare(o, device, log, first, started):
         raise SystemExit(f"train.py: --own {o.own:g} of --batch {o.batch} is no sample; make either larger")
     torch.manual_seed(o.seed)
     dataset = opened(o.data)
-    if o.statistics == "init":
-        statistics = checkpoint.read_json(os.path.join(o.init, "dataset_statistics.json"))
-        if len(statistics) != 1:
-            raise SystemExit(f"{o.init} has the statistics of {len(statistics)} data sets")
-        ((_, part),) = statistics.items()
-    else:
-        part = dataset.statistics()[dataset.info["name"]]
-        statistics = {dataset.info["name"]: part}
+    statistics, part = statistics_of(o, dataset)
     tokenizer = Tokenizer(o.tokenizer)
     net = network(o, dataset).to(device)
     if tokenizer.processor.get_piece_size() > net.sizes.vocab:
@@ -318,7 +362,7 @@ def prepare(o, device, log, first, started):
     training, held_out = divide(dataset, 0 if o.held_out else o.hold_out, o.seed, not o.failures)
     training_frames = held_out_frames = frames(dataset, memory)
     if o.held_out:
-        other = opened([o.held_out])
+        other = opened([o.held_out], measured_with=dataset)
         held_out_frames, held_out = frames(other, 0), divide(other, 0, o.seed, not o.failures)[0]
     training = training[: o.trial]
     trained = sum(q.numel() for q in net.parameters() if q.requires_grad)
@@ -328,8 +372,10 @@ def prepare(o, device, log, first, started):
         f"{len(held_out)} held out, {len(training_frames.texts)} instructions, pictures "
         f"{'on the device' if training_frames.on_device else 'in the file'}; ready after {time.monotonic() - started:.1f} s"
     )
-    o.export = export_options(o, dataset, net.attention)
-    o.save, o.statistics = saver(o, statistics, o.export), part
+    told, column_files = column_options(o, dataset.info, net.sizes.proprio)
+    options = export_options(o, dataset, net.attention) | told
+    o.export = " ".join(f"--{name} {value}" for name, value in options.items())
+    o.save, o.statistics = saver(o, statistics, column_files), part
     state, until = None, None
     if o.resume and os.path.exists(o.state):
         state = checkpoint.read_safetensors(o.state)

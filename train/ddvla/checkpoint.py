@@ -4,6 +4,7 @@ A safetensors file is an 8-byte little-endian header length, a JSON header and t
 Debian has no package for it, so the two dozen lines that are needed live here.
 """
 
+import contextlib
 import json
 import os
 import struct
@@ -55,30 +56,100 @@ def read_safetensors(path):
     return tensors
 
 
-def write_safetensors(path, tensors):
-    """Writes {name: tensor} sorted by name, so that equal tensors give equal bytes."""
-    header, offset, chunks = {"__metadata__": {"format": "pt"}}, 0, []
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().contiguous().cpu()
-        # numpy has no bfloat16: the bytes go through a view of equally wide integers.
-        view = tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor
-        data = view.numpy().tobytes()
-        header[name] = {
-            "dtype": NAMES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + len(data)],
-        }
-        offset += len(data)
-        chunks.append(data)
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    # Written aside and renamed: a run that is stopped while saving leaves the previous file whole.
-    with open(path + ".part", "wb") as file:
-        file.write(struct.pack("<Q", len(text)))
-        file.write(text)
-        for data in chunks:
+class Files:
+    """Files of a directory that take the place of older ones together, at the end of a with statement.
+
+    Each is written aside, as NAME.part, and only when all of them are on the disk are they renamed, in the order of
+    writing. Where one cannot be written, no older one is touched. A process that is killed between two of the renames
+    leaves the directory with files of both; that is all that can.
+    """
+
+    def __init__(self, directory):
+        self.directory, self.written, self.outdated = directory, [], []
+        os.makedirs(directory, exist_ok=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, error, *_):
+        try:
+            if error is None:
+                for name in self.written:
+                    os.replace(self._path(name) + ".part", self._path(name))
+                for path in filter(os.path.exists, map(self._path, self.outdated)):
+                    os.remove(path)
+        finally:  # a full disk has no room for what is of no use
+            for name in self.written:
+                with contextlib.suppress(OSError):
+                    os.remove(self._path(name) + ".part")
+
+    def _path(self, name):
+        return os.path.join(self.directory, name)
+
+    @contextlib.contextmanager
+    def open(self, name):
+        """A binary file to write to."""
+        self.written.append(name)
+        with open(self._path(name) + ".part", "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+
+    def remove(self, name):
+        """What is of another run and would be read with the new files goes when they are in place."""
+        self.outdated.append(name)
+
+    def data(self, name, data):
+        with self.open(name) as file:
             file.write(data)
-    os.replace(path + ".part", path)
+
+    def json(self, name, value):
+        self.data(name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def safetensors(self, name, tensors):
+        """Writes {name: tensor} sorted by name, so that equal tensors give equal bytes; one tensor at a time has a copy."""
+        header, offset = {"__metadata__": {"format": "pt"}}, 0
+        for key in sorted(tensors):
+            tensor = tensors[key]
+            end = offset + tensor.numel() * tensor.element_size()
+            header[key] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
+            offset = end
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        with self.open(name) as file:
+            file.write(struct.pack("<Q", len(text)))
+            file.write(text)
+            for key in sorted(tensors):
+                tensor = tensors[key].detach().contiguous().cpu()
+                # numpy has no bfloat16: the bytes go through a view of equally wide integers.
+                view = tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor
+                file.write(view.numpy().tobytes())
+
+    def weights(self, tensors, shards=1):
+        """Writes model.safetensors, or `shards` files of about equal size and their index."""
+        index = "model.safetensors.index.json"
+        if shards == 1:
+            self.safetensors("model.safetensors", tensors)
+            self.remove(index)  # of an earlier save in shards, which readers would prefer
+            return
+        total = sum(t.numel() * t.element_size() for t in tensors.values())
+        groups, size = [{} for _ in range(shards)], 0
+        for name in sorted(tensors):
+            groups[min(size * shards // total, shards - 1)][name] = tensors[name]
+            size += tensors[name].numel() * tensors[name].element_size()
+        weight_map = {}
+        for number, group in enumerate(groups, 1):
+            shard = f"model-{number:05d}-of-{shards:05d}.safetensors"
+            self.safetensors(shard, group)
+            weight_map.update({name: shard for name in group})
+        self.json(index, {"metadata": {"total_size": total}, "weight_map": weight_map})
+
+
+def write_safetensors(path, tensors):
+    """One file of {name: tensor}; a run that is stopped while saving leaves the previous one whole."""
+    directory, name = os.path.split(path)
+    with Files(directory or ".") as files:
+        files.safetensors(name, tensors)
 
 
 def read_weights(directory):
@@ -99,34 +170,12 @@ def read_weights(directory):
     return tensors
 
 
-def write_weights(directory, tensors, shards=1):
-    """Writes model.safetensors, or `shards` files of about equal size and their index."""
-    index = os.path.join(directory, "model.safetensors.index.json")
-    if shards == 1:
-        write_safetensors(os.path.join(directory, "model.safetensors"), tensors)
-        if os.path.exists(index):
-            os.remove(index)  # of an earlier save in shards, which readers would prefer
-        return
-    total = sum(t.numel() * t.element_size() for t in tensors.values())
-    groups, size = [{} for _ in range(shards)], 0
-    for name in sorted(tensors):
-        groups[min(size * shards // total, shards - 1)][name] = tensors[name]
-        size += tensors[name].numel() * tensors[name].element_size()
-    weight_map = {}
-    for number, group in enumerate(groups, 1):
-        shard = f"model-{number:05d}-of-{shards:05d}.safetensors"
-        write_safetensors(os.path.join(directory, shard), group)
-        weight_map.update({name: shard for name in group})
-    write_json(index, {"metadata": {"total_size": total}, "weight_map": weight_map})
-
-
 def read_json(path):
     with open(path, encoding="utf-8") as file:
         return json.load(file)
 
 
 def write_json(path, value):
-    with open(path + ".part", "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-    os.replace(path + ".part", path)
+    directory, name = os.path.split(path)
+    with Files(directory or ".") as files:
+        files.json(name, value)

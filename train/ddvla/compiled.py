@@ -11,6 +11,11 @@ import torch
 from . import augment
 
 
+def failed(error):
+    """A line for the log: whatever a compiler raises, training can do without it."""
+    return f"# torch.compile failed, the plain operations go on: {type(error).__name__}: {str(error)[:300]}"
+
+
 class Compiled:
     """Compiles the layers of net and the changes of pictures; needs PyTorch 2.2 or newer. What is compiled is in
     effect in train alone: other sizes of a batch would be compiled anew."""
@@ -37,7 +42,6 @@ class Compiled:
             self._put(None)
 
     def give_up(self, error):
-        """Whatever a compiler raises, training can do without it."""
-        self.log(f"# torch.compile failed, the plain operations go on: {type(error).__name__}: {str(error)[:300]}")
+        self.log(failed(error))
         self.calls, self.augment = None, augment.augment
         self._put(None)

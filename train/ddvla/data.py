@@ -13,6 +13,17 @@ def bounds(part, kind):
     return low, high, numpy.array(part.get("mask") or [True] * len(low))
 
 
+def check(part, info, kind):
+    """Refuses one data set's statistics that do not fit the columns of dataset.json, or have bins of their own."""
+    for key in ("action", "proprio"):
+        want = len(info[key])
+        have = {len(values) for values in bounds(part[key], kind)} if key in part else {0}
+        if want and have != {want}:
+            raise ValueError(f"its bounds are of {max(have)} columns of {key}, the data set has {want}")
+    if any(part["action"].get("bin_edges") or []):
+        raise ValueError("action.bin_edges has edges of bins, and this trainer makes bins of equal width")
+
+
 def normalise(values, part, kind="bounds_q99"):
     """Robot units to [-1, 1] between bounds, clipped; unmasked dimensions are clipped alone. Without dimensions, as
     a model without proprio has, part may be None."""

@@ -18,6 +18,8 @@ import os
 import numpy
 
 SCHEMA = 1
+# What of dataset.json data sets must have alike to be used together.
+FORM = ("rate", "size", "picture_stride", "cameras", "action", "proprio")
 
 
 class Dataset:
@@ -60,9 +62,7 @@ class Dataset:
         first, *others = map(cls, directories)
         first.info = dict(first.info)
         for other in others:
-            for key in ("rate", "size", "picture_stride", "cameras", "action", "proprio"):
-                if first.info.get(key) != other.info.get(key):
-                    raise ValueError(f"{other.directory} cannot be joined to {first.directory}: {key} of dataset.json differs")
+            first.check_form(other, "joined to")
             episodes = [{**e, "start": e["start"] + first.frames, "episode": e["episode"] + len(first.episodes)} for e in other.episodes]
             first.episodes = first.episodes + episodes
             first.frames += other.frames
@@ -72,6 +72,12 @@ class Dataset:
         first.info.update(frames=first.frames, episodes=len(first.episodes))
         first._index()
         return first
+
+    def check_form(self, other, used):
+        """Refuses another data set of other numbers or pictures; used: what was to be done with it and this one."""
+        for key in FORM:
+            if self.info.get(key) != other.info.get(key):
+                raise ValueError(f"{other.directory} cannot be {used} {self.directory}: {key} of dataset.json differs")
 
     def _map(self, name, dtype, shape, rows=None):
         path, shape = os.path.join(self.directory, name), (self.frames if rows is None else rows, *shape)

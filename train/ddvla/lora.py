@@ -6,13 +6,10 @@ vision-language model, the proprio projector and the action head.
 """
 
 import math
-import os
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-
-from . import checkpoint
 
 BESIDE = ("proprio_projector.", "action_head.")
 PREFIX = "base_model.model."
@@ -75,27 +72,22 @@ def split(state):
     return {name: tensor for name, tensor in state.items() if name not in own}, own
 
 
-def merged(net):
-    """The state dict with every adapter summed into its layer in float32, names as without adapters."""
+@torch.no_grad()
+def merged(net, dtype=torch.float32):
+    """The state dict as dtype on the CPU, every adapter summed into its layer in float32, names as without adapters.
+    One layer after the other: a GPU need not hold a second network."""
     state, _ = split(net.state_dict())
-    with torch.no_grad():
-        for name, module in net.named_modules():
-            if hasattr(module, "lora_A"):
-                wide = module.weight.float()
-                a, b = module.lora_A.weight.float(), module.lora_B.weight.float()
-                state[name + ".weight"] = wide + module.lora_scale * (b.flatten(1) @ a.flatten(1)).view(wide.shape)
-    return state
+    for name, module in net.named_modules():
+        if hasattr(module, "lora_A"):
+            state[name + ".weight"] = weight_of(module).to(dtype).cpu()
+    return {name: tensor.to(dtype).cpu() for name, tensor in state.items()}
 
 
-def save(net, directory, rank, alpha, base, dtype=torch.float32):
-    """Writes the adapters as PEFT's save_pretrained does; base is the checkpoint that they belong to."""
+def write(net, files, rank, alpha, base, dtype=torch.float32):
+    """Writes the adapters as PEFT's save_pretrained does, to checkpoint.Files; base is the checkpoint that they
+    belong to."""
     _, own = split(net.state_dict())
     leaves = sorted({name.rsplit(".", 3)[-3] for name in own})
-    os.makedirs(directory, exist_ok=True)
-    checkpoint.write_safetensors(
-        os.path.join(directory, "adapter_model.safetensors"),
-        {PREFIX + name: tensor.to(dtype) for name, tensor in own.items()},
-    )
     config = {
         "base_model_name_or_path": base, "peft_type": "LORA", "task_type": None, "inference_mode": True,
         "r": rank, "lora_alpha": alpha, "lora_dropout": 0.0, "use_rslora": False, "use_dora": False,
@@ -105,4 +97,5 @@ def save(net, directory, rank, alpha, base, dtype=torch.float32):
     }  # fmt: skip
     if not math.isclose(alpha / rank, next(m.lora_scale for m in net.modules() if hasattr(m, "lora_scale"))):
         raise ValueError(f"rank {rank} and alpha {alpha} are not those of the adapters")
-    checkpoint.write_json(os.path.join(directory, "adapter_config.json"), config)
+    files.json("adapter_config.json", config)
+    files.safetensors("adapter_model.safetensors", {PREFIX + name: tensor.to(dtype) for name, tensor in own.items()})

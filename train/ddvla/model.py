@@ -14,6 +14,7 @@ what other implementations of the same graph are compared with. In float16 or bf
 Llama and lm_head stay float32, as in the exported graphs.
 """
 
+import contextlib
 import math
 import os
 from dataclasses import dataclass, field
@@ -629,25 +630,20 @@ class DDVLA(nn.Module):
         return self(images_uint8, prompt_ids, prompt_length, proprio, tokens, mutate, attention)
 
     def save(self, directory, dtype=torch.bfloat16, shards=1):
-        """Writes weights, config.json, preprocessor_config.json and the files of what stands beside the model.
-        Adapters are merged."""
-        os.makedirs(directory, exist_ok=True)
-        state = {name: tensor.to(dtype) for name, tensor in lora.merged(self).items()}
-        for part in PARTS:
-            own = {n.split(".", 1)[1]: state.pop(n) for n in list(state) if n.startswith(part + ".")}
-            path = os.path.join(directory, part + ".safetensors")
-            if own:
-                checkpoint.write_safetensors(path, own)
-            elif os.path.exists(path):
-                os.remove(path)  # of another run
-        checkpoint.write_weights(directory, state, shards)
+        """Writes what write does to a directory, in place of what it has of another save."""
+        with checkpoint.Files(directory) as files:
+            self.write(files, dtype, shards)
+
+    def write(self, files, dtype=torch.bfloat16, shards=1):
+        """Writes config.json, preprocessor_config.json, the files of what stands beside the model, and last the
+        weights, to checkpoint.Files. Adapters are merged."""
         config = self.sizes.config()
         if self.attention != "bidirectional":
             config["attention"] = self.attention  # our own key, which the exporter reads
-        checkpoint.write_json(os.path.join(directory, "config.json"), config)
+        files.json("config.json", config)
         side = self.sizes.image
-        checkpoint.write_json(
-            os.path.join(directory, "preprocessor_config.json"),
+        files.json(
+            "preprocessor_config.json",
             {
                 "image_processor_type": "PrismaticImageProcessor",
                 "processor_class": "PrismaticProcessor",
@@ -663,6 +659,14 @@ class DDVLA(nn.Module):
                 ],
             },
         )
+        state = lora.merged(self, dtype)
+        for part in PARTS:
+            own = {n.split(".", 1)[1]: state.pop(n) for n in list(state) if n.startswith(part + ".")}
+            if own:
+                files.safetensors(part + ".safetensors", own)
+            else:
+                files.remove(part + ".safetensors")
+        files.weights(state, shards)
 
 
 IMAGE_MEAN = [[0.485, 0.456, 0.406], [0.5, 0.5, 0.5]]
@@ -686,8 +690,28 @@ def read_part(directory, part):
     return {name[len("module.") :] if name.startswith("module.") else name: tensor for name, tensor in tensors.items()}
 
 
+@contextlib.contextmanager
+def made_in(dtype):
+    """Parameters are made in dtype at once: a large network in float32 first may not fit the memory."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def refuse_film(directory):
+    """Towers that openvla-oft has fine-tuned with FiLM are in a file of their own, beside others in the weights."""
+    for name in sorted(os.listdir(directory)):
+        if name.startswith("vision_backbone--"):
+            path = os.path.join(directory, name)
+            raise ValueError(f"{path}: vision towers with FiLM, which cannot be trained on; start from a checkpoint without")
+
+
 def load(directory, images, slots, dtype=torch.float32):
     """Reads a checkpoint directory in the published layout, of any size and float dtype, as dtype."""
+    refuse_film(directory)
     config = checkpoint.read_json(os.path.join(directory, "config.json"))
     tensors = checkpoint.read_weights(directory)
     proprio, head = (read_part(directory, part) for part in PARTS)
@@ -698,13 +722,13 @@ def load(directory, images, slots, dtype=torch.float32):
     if head:
         tensors.update({"action_head." + n: t for n, t in head.items()})
     tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
-    model = DDVLA(
-        sizes,
-        [entry["mean"] for entry in norm],
-        [entry["std"] for entry in norm],
-        config.get("attention") or "bidirectional",
-        ActionHead.of_tensors(head, sizes.hidden) if head else None,
-    ).to(dtype)
-    model.mean, model.std = model.mean.float(), model.std.float()
+    with made_in(dtype):
+        model = DDVLA(
+            sizes,
+            [entry["mean"] for entry in norm],
+            [entry["std"] for entry in norm],
+            config.get("attention") or "bidirectional",
+            ActionHead.of_tensors(head, sizes.hidden) if head else None,
+        )
     model.load_state_dict(tensors, strict=True)
     return model.eval()

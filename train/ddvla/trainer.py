@@ -1,8 +1,9 @@
 """A run: steps, their schedule, means of the weights, checkpoints, and what is measured on the way."""
 
 import contextlib
+import hashlib
+import json
 import math
-import os
 import time
 
 import numpy
@@ -10,7 +11,7 @@ import torch
 import torch.distributed as distributed
 
 from . import augment, checkpoint, data, decode
-from .compiled import Compiled
+from .compiled import Compiled, failed
 from .objective import OBJECTIVES, Loss, hidden_tokens, target_table
 from .samples import Order, seeded
 
@@ -41,26 +42,29 @@ class Mean:
 
 
 class Clock:
-    """Seconds since the run began, those of earlier parts of it too.
+    """Seconds since the run began, those of earlier parts of it too, and whether it is to stop.
 
-    Processes that train together must decide alike: they all go by the clock of the first, which they are told
-    every ten steps or oftener.
+    Processes that train together must decide alike: they all go by the clock of the first, and stop when one of them
+    is to, since a signal may reach all or any. They tell each other every ten steps or oftener.
     """
 
-    def __init__(self, started, spent=0.0):
-        self.began, self.told = started - spent, 0.0
+    def __init__(self, started, spent=0.0, device="cpu"):
+        self.began, self.told, self.device = started - spent, (0.0, False), device
         self.shared = distributed.is_initialized() and distributed.get_world_size() > 1
 
     def own(self):
         return time.monotonic() - self.began
 
-    def read(self, step):
+    def read(self, step, stop=False, now=False):
+        """(seconds, whether to stop); stop: whether this process is to; now: as they are at this step, whichever it is."""
         if not self.shared:
-            return self.own()
-        if step % 10 == 0 or distributed.get_backend() == "gloo":  # which waits for no GPU
-            now = [self.own()]
-            distributed.broadcast_object_list(now, src=0)
-            self.told = now[0]
+            return self.own(), stop
+        gloo = distributed.get_backend() == "gloo"  # which waits for no GPU
+        if now or step % 10 == 0 or gloo:
+            seconds = 0.0 if distributed.get_rank() else self.own()
+            told = torch.tensor([seconds, stop], dtype=torch.float64, device="cpu" if gloo else self.device)
+            distributed.all_reduce(told, distributed.ReduceOp.MAX)
+            self.told = float(told[0]), bool(told[1])
         return self.told
 
 
@@ -92,9 +96,17 @@ class Trainer:
         if self.world > 1:
             devices = [self.device.index] if self.device.type == "cuda" else None
             self.loss = torch.nn.parallel.DistributedDataParallel(self.loss, device_ids=devices)
-        self.compiled = Compiled(net, log) if options.compile else None
+        self.compiled = self._compile() if options.compile else None
         self.step, self.started, self.spent, self.ready = 0, time.monotonic() if started is None else started, 0.0, 0.0
         self.stop = False  # set by a signal
+
+    def _compile(self):
+        """Compiled, or None where this PyTorch has no compiler."""
+        try:
+            return Compiled(self.net, self.log)
+        except Exception as error:  # of which kind is up to the version
+            self.log(failed(error))
+            return None
 
     # A step.
 
@@ -190,30 +202,34 @@ class Trainer:
     def run(self):
         """Trains until the steps or the minutes are over, or stop is set; saves and measures on the way and then."""
         o = self.options
-        self.clock = Clock(self.started, self.spent)
-        elapsed = self.clock.read(0)
+        self.clock = Clock(self.started, self.spent, self.device)
+        elapsed, _ = self.clock.read(0)
         if self.step == 0:
             self.ready = elapsed
         self.net.train()
         self._open_window()
         reported = saved = elapsed
         while True:
-            elapsed = self.clock.read(self.step)
+            elapsed, stop = self.clock.read(self.step, self.stop)
             share = self.share(elapsed)
-            if share >= 1 or self.stop:
+            if share >= 1 or stop:
                 break
             rate, sigma = self.schedule(share)
             self.seen += self.gradients(sigma)
             norm = self.update(rate)
             self.counted += 1
-            if self.step == 1 or elapsed - reported >= o.log_every:
-                self._report(norm, rate, share)
+            due = elapsed - saved >= 60 * o.every
+            if self.step == 1 or due or elapsed - reported >= o.log_every:
+                self._report(norm, rate, share)  # before what it finds wrong would be saved
                 reported = elapsed
-            if elapsed - saved >= 60 * o.every:
+            if due:
                 self.checkpoint()
                 self.measure()
                 self._open_window()  # the speed is that of training alone
-                reported = saved = elapsed
+                # Both may take longer than there is between checkpoints.
+                reported = saved = self.clock.read(self.step, self.stop, now=True)[0]
+        if stop:
+            self.stop = True  # another process may have had the signal
         if self.counted:
             self._report(norm, rate, share)
         self.checkpoint()
@@ -224,15 +240,18 @@ class Trainer:
         self.seen, self.counted, self.opened = torch.zeros((), device=self.device), 0, time.monotonic()
 
     def _report(self, norm, rate, share):
-        """Waits for the device; a loss that is no number ends the run, whose last checkpoint stays."""
+        """Waits for the device; a loss or a gradient that is no number ends the run, whose last checkpoint stays.
+
+        norm is that of the last step: an earlier gradient without one has left weights that give no loss."""
         if self.world > 1:
             distributed.all_reduce(self.seen)
             self.seen /= self.world
         loss, norm = float(self.seen) / self.counted, float(norm)
         speed = self.joint * self.counted / max(time.monotonic() - self.opened, 1e-9)
         self._open_window()
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"step {self.step}: the loss is {loss}; go on from the last checkpoint with a smaller --rate")
+        for what, value in (("loss", loss), ("norm of the gradient", norm)):
+            if not math.isfinite(value):
+                raise FloatingPointError(f"step {self.step}: the {what} is {value}; go on from the last checkpoint with a smaller --rate")
         if self.rank:
             return
         minutes = self.clock.own() / 60
@@ -264,7 +283,8 @@ class Trainer:
 
     def state(self):
         """All that a run needs to go on as if it had not stopped: {name: tensor}."""
-        kept = {"run": torch.tensor([self.step, self.spent, self.ready, *self._identity()], dtype=torch.float64)}
+        kept = {"run": torch.tensor([self.step, self.spent, self.ready], dtype=torch.float64)}
+        kept["identity"] = torch.tensor(list(json.dumps(self._identity()).encode()), dtype=torch.uint8)
         for i, (name, p) in enumerate(self.named):
             kept["parameters/" + name] = p
             if self.mean:
@@ -274,14 +294,30 @@ class Trainer:
         return kept
 
     def _identity(self):
-        """What must be the same when a run goes on."""
-        return self.joint, self.options.seed, OBJECTIVES.index(self.options.objective)
+        """What must be the same when a run goes on, by name."""
+        o = self.options
+        named = {name: getattr(o, name) for name in ("seed", "objective", "chunk", "normalization", "lora", "alpha", "targets", "merge")}
+        statistics = hashlib.sha256(json.dumps(o.statistics, sort_keys=True).encode()).hexdigest()[:12]
+        return {"batch": self.joint, **named, "attention": self.net.attention, "statistics": statistics}
+
+    def _check_identity(self, state):
+        """Refuses to go on from another run's state."""
+        if "identity" in state:
+            was = json.loads(bytes(state["identity"].tolist()))
+        else:  # of a version that knew no more
+            batch, seed, objective = map(int, state["run"][3:])
+            was = {"batch": batch, "seed": seed, "objective": OBJECTIVES[objective]}
+        have = self._identity()
+        differ = [f"{name} {was[name]}, this one {have.get(name)}" for name in was if was[name] != have.get(name)]
+        if differ:
+            raise ValueError(
+                f"the run to resume has {'; '.join(differ)} (batch: of all processes; statistics: their hash); give the options and "
+                "data that it began with, or leave out --resume to begin anew, with --init to do so from its checkpoint"
+            )
 
     def restore(self, state):
-        step, spent, ready, *identity = state["run"].tolist()
-        for name, have, was in zip(("batch", "seed", "objective"), self._identity(), identity):
-            if have != was:
-                raise ValueError(f"the run to resume has {name} {was:g}, this one {have}")
+        self._check_identity(state)
+        step, spent, ready = state["run"][:3].tolist()
         prefixes = ("parameters/", "mean/") if self.mean else ("parameters/",)
         want = {prefix + name for prefix in prefixes for name, _ in self.named}
         if want != {name for name in state if name.startswith(("parameters/", "mean/"))}:
@@ -325,7 +361,8 @@ class Trainer:
     def errors(self, chosen, decoded):
         """Loss of one pass with all tokens hidden (autoregressive: with those before it given), and the error of a
         chunk's last row in rad and m: of that pass, or of a chunk that is decoded as its policy does it."""
-        size = 256 if self.device.type == "cuda" else 16
+        # What fits the memory with a gradient fits without.
+        size = min(256 if self.device.type == "cuda" else 16, self.options.batch)
         units = [d.get("unit") for d in self.held_out_frames.dataset.info["action"]]
         statistics, kind = self.options.statistics["action"], self.options.normalization
         losses, wrong = [], []
@@ -367,12 +404,9 @@ class Trainer:
         return loss, decode.mean(scores.softmax(-1), scores.argmax(-1), 2)
 
 
-def write_beside(directory, statistics, tokenizer):
-    """The files of a checkpoint that are not the network's: dataset_statistics.json and tokenizer.model."""
-    checkpoint.write_json(os.path.join(directory, "dataset_statistics.json"), statistics)
-    target = os.path.join(directory, "tokenizer.model")
+def write_beside(files, statistics, tokenizer):
+    """The files of a checkpoint that are not the network's, to checkpoint.Files: dataset_statistics.json and
+    tokenizer.model."""
+    files.json("dataset_statistics.json", statistics)
     with open(tokenizer, "rb") as file:
-        model = file.read()
-    with open(target + ".part", "wb") as file:
-        file.write(model)
-    os.replace(target + ".part", target)
+        files.data("tokenizer.model", file.read())
