@@ -91,7 +91,9 @@ func (r *Recorder) AddTopic(t Topic) bool {
 	if i < 0 {
 		return false
 	}
-	r.items[i] = item{add: &t, ready: true}
+	// Its place in the ring, though empty, is where the free part goes on.
+	it := &r.items[i]
+	it.add, it.ready = &t, true
 	r.wake.Signal()
 	return true
 }
@@ -160,38 +162,44 @@ func (r *Recorder) run() {
 		if r.length == 0 {
 			return
 		}
-		it := r.items[r.first]
-		stopped := r.stopped
-		r.mu.Unlock()
-		var err error
-		switch {
-		case stopped:
-		case it.add != nil:
-			err = r.writer.AddTopic(*it.add)
-		default:
-			err = r.writer.Write(it.topic, it.stamp, r.ring[it.start:it.end])
-		}
-		fatal := !stopped && r.writer.failed != nil
-		if err != nil && r.failed != nil && (fatal || !r.odd) {
-			r.odd = true
-			r.failed(err)
-		}
-		r.mu.Lock()
-		if err != nil && (fatal || r.err == nil) {
-			r.err = err
-		}
-		r.stopped = r.stopped || fatal
-		switch {
-		case it.add != nil:
-		case err != nil || stopped:
-			r.dropped++
-		default:
-			r.written++
-		}
-		r.begin = it.end
-		r.first = (r.first + 1) % len(r.items)
-		r.length--
+		r.writeOldest()
 	}
+}
+
+// writeOldest writes the oldest item, which must be ready, and takes it from the queue.
+// r.mu is held but for the writing.
+func (r *Recorder) writeOldest() {
+	it := r.items[r.first]
+	stopped := r.stopped
+	r.mu.Unlock()
+	var err error
+	switch {
+	case stopped:
+	case it.add != nil:
+		err = r.writer.AddTopic(*it.add)
+	default:
+		err = r.writer.Write(it.topic, it.stamp, r.ring[it.start:it.end])
+	}
+	fatal := !stopped && r.writer.failed != nil
+	if err != nil && r.failed != nil && (fatal || !r.odd) {
+		r.odd = true
+		r.failed(err)
+	}
+	r.mu.Lock()
+	if err != nil && (fatal || r.err == nil) {
+		r.err = err
+	}
+	r.stopped = r.stopped || fatal
+	switch {
+	case it.add != nil:
+	case err != nil || stopped:
+		r.dropped++
+	default:
+		r.written++
+	}
+	r.begin = it.end
+	r.first = (r.first + 1) % len(r.items)
+	r.length--
 }
 
 // Dropped returns how many messages were not recorded: the queue was full, or

@@ -498,7 +498,7 @@ func TestRecorderNeverWaitsAndCountsWhatItDrops(t *testing.T) {
 }
 
 // The byte ring against a plain queue: whatever is accepted comes out whole and
-// in order.
+// in order, also with topics added in between, wherever the writing has got to.
 func TestRecorderQueueKeepsOrder(t *testing.T) {
 	dir := t.TempDir()
 	bag := 0
@@ -508,23 +508,33 @@ func TestRecorderQueueKeepsOrder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := NewRecorder(w, RecorderOptions{
+		// Its goroutine starts at the end: until then the test says when something is written.
+		r := newRecorder(w, RecorderOptions{
 			QueueBytes:  rapid.IntRange(1, 64).Draw(t, "bytes"),
 			QueueLength: rapid.IntRange(2, 6).Draw(t, "length"),
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
 		if !r.AddTopic(Topic{Name: "/a", Type: "std_msgs/msg/Bool"}) {
 			t.Fatal("no room for the topic")
 		}
 		var want [][]byte
-		for i, n := range rapid.SliceOfN(rapid.IntRange(0, 30), 0, 60).Draw(t, "sizes") {
-			data := bytes.Repeat([]byte{byte(i)}, n)
-			if r.Record("/a", time.Unix(0, int64(i)), data) {
-				want = append(want, data)
+		for i := range rapid.IntRange(0, 100).Draw(t, "steps") {
+			switch rapid.SampledFrom([]string{"record", "record", "add", "write", "write"}).Draw(t, "step") {
+			case "record":
+				data := bytes.Repeat([]byte{byte(i)}, rapid.IntRange(0, 30).Draw(t, "size"))
+				if r.Record("/a", time.Unix(0, int64(i)), data) {
+					want = append(want, data)
+				}
+			case "add":
+				r.AddTopic(Topic{Name: fmt.Sprintf("/%d", i), Type: "std_msgs/msg/Bool"})
+			case "write":
+				if r.length > 0 {
+					r.mu.Lock()
+					r.writeOldest()
+					r.mu.Unlock()
+				}
 			}
 		}
+		go r.run()
 		if err := r.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -546,6 +556,50 @@ func TestRecorderQueueKeepsOrder(t *testing.T) {
 			t.Fatalf("%d messages, want %d", i, len(want))
 		}
 	})
+}
+
+// A topic that is added while messages wait behind and before it in the ring frees
+// nothing of theirs.
+func TestRecorderTopicBetweenMessagesOverwritesNone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "b")
+	w, err := Create(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRecorder(w, RecorderOptions{QueueBytes: 45, QueueLength: 10})
+	var want []record
+	put := func(n int) bool {
+		data := bytes.Repeat([]byte{byte(len(want))}, n)
+		at := epochStart.Add(time.Duration(len(want)))
+		if !r.Record("/a", at, data) {
+			return false
+		}
+		want = append(want, record{Topic: "/a", Time: at.UnixNano(), Data: data})
+		return true
+	}
+	write := func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.writeOldest()
+	}
+	r.AddTopic(Topic{Name: "/a", Type: "std_msgs/msg/Bool"})
+	write()
+	put(10)
+	r.AddTopic(Topic{Name: "/b", Type: "std_msgs/msg/Bool"})
+	put(30)
+	write()
+	put(8) // before the 30 bytes, in the place of the first
+	write()
+	if put(20) {
+		t.Error("there is room for 20 bytes of 45 beside 30 and 8")
+	}
+	go r.run()
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := all(t, dir); !reflect.DeepEqual(got, want) {
+		t.Errorf("the bag has %v, want %v", got, want)
+	}
 }
 
 func TestRecordDoesNotAllocate(t *testing.T) {
