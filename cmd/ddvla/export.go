@@ -30,9 +30,10 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	flags.StringVar(&o.Name, "name", "", "`name` of the policy (default the checkpoint directory's)")
 	cameras := flags.String("cameras", strings.Join(o.Cameras, ","), "`names` of the cameras in model order")
 	flags.IntVar(&o.Recipe.Rotation, "rotate", 0, "turn pictures by 0 or 180 `degrees`")
+	preResize := flags.String("pre-resize", "none", "`size` that pictures had been brought to before training, WIDTHxHEIGHT, with ,lanczos3 behind it for another filter than bicubic; OpenVLA-OFT's ALOHA: 256x256")
 	flags.IntVar(&o.Recipe.JPEGQuality, "jpeg-quality", o.Recipe.JPEGQuality, "`quality` of the JPEG round trip of training pictures, 0 for none")
 	flags.Float64Var(&o.Recipe.CropArea, "crop-area", o.Recipe.CropArea, "`share` of the area that the centre crop keeps, 1 for no crop")
-	flags.IntVar(&o.Chunk, "chunk", o.Chunk, "`rows` of a chunk")
+	flags.IntVar(&o.Chunk, "chunk", o.Chunk, "`rows` of a chunk, as the model was trained; no file tells it")
 	var layouts []string
 	for _, l := range weights.Layouts() {
 		layouts = append(layouts, fmt.Sprintf("  %s, %d and %d: %s", l.Name, len(l.Action), len(l.Proprio), l.Meaning))
@@ -52,7 +53,7 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	flags.IntVar(&o.Unroll, "unroll", 0, "lay out so many decoding `rounds` one after the other, for runtimes that take no Loop, If or float64, such as TensorRT; no run can have more (default a Loop)")
 	flags.StringVar(&o.UnnormKey, "unnorm-key", "", "data set's `key` in dataset_statistics.json (default the only one)")
 	binEdges := flags.String("bin-edges", "", "JSON `file` with the edges of the bins that the model was trained with, normalised: for each action dimension a list of K+1 values that rise from -1 to 1, or an empty one for uniform bins (default action.bin_edges in dataset_statistics.json, or uniform bins)")
-	normalization := flags.String("normalization", string(o.Normalization), "statistics behind the bins: `bounds or bounds_q99`")
+	normalization := flags.String("normalization", string(o.Normalization), "statistics behind the bins, as the model was trained: `bounds or bounds_q99`; no file tells it")
 	flags.StringVar(&o.PromptTemplate, "prompt-template", o.PromptTemplate, "`text` with {instruction} in it")
 	flags.IntVar(&o.MaxPromptTokens, "max-prompt-tokens", o.MaxPromptTokens, "longest prompt in `tokens`")
 	flags.StringVar(&o.Decode.Preset, "preset", o.Decode.Preset, "decoding `preset`: greedy, paper, official, official-remask or, with causal attention, autoregressive")
@@ -67,28 +68,33 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	if err := o.SetColumns(*actionDims, *proprioDims, *gripper); err != nil {
 		return usageError{err}
 	}
+	var err error
+	if o.Recipe.PreResize, err = parsePreResize(*preResize); err != nil {
+		return usageError{err}
+	}
 	if *binEdges != "" {
-		var err error
 		if o.BinEdges, err = weights.ReadBinEdges(*binEdges); err != nil {
 			return fmt.Errorf("bin-edges: %w", err)
 		}
 	}
 	if *observations != "" {
-		var err error
 		if o.Observations, err = weights.ReadObservations(*observations); err != nil {
 			return fmt.Errorf("observations: %w", err)
 		}
 	}
 	var notes []string
 	o.Note = func(line string) { notes = append(notes, line) }
-	printNotes := func() {
+	printNotes := func(err error) {
+		if err == nil {
+			notes = append(notes, assumptions(flags, &o, *actionDims)...)
+		}
 		for _, line := range notes {
 			fmt.Fprintf(stderr, "export: %s\n", line)
 		}
 	}
 	if *plan {
 		p, err := weights.MakePlan(o)
-		printNotes()
+		printNotes(err)
 		if err != nil {
 			return exportError(err)
 		}
@@ -96,9 +102,9 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	}
 	progress := newProgressLine(stderr)
 	o.Progress = progress.report
-	err := weights.Export(ctx, o)
+	err = weights.Export(ctx, o)
 	progress.end()
-	printNotes()
+	printNotes(err)
 	if err != nil {
 		return exportError(err)
 	}

@@ -131,6 +131,74 @@ func TestExportTakesColumnsAndGrippers(t *testing.T) {
 	}
 }
 
+// What no file tells and no flag said is told, with the flag that would.
+func TestExportTellsWhatItAssumes(t *testing.T) {
+	noted := func(args ...string) string {
+		t.Helper()
+		var stderr bytes.Buffer
+		if err := runExport(t.Context(), append(args, "--action-rate", "20", "--plan"), io.Discard, &stderr); err != nil {
+			t.Fatal(err)
+		}
+		return stderr.String()
+	}
+	const normalization, chunk, size = "export: --normalization is not given, so bounds_q99 is assumed", "export: --chunk is not given, so 8 rows are assumed", "export: --pre-resize is not given"
+	tiny := []string{"--checkpoint", "../../policies/tiny"}
+	got := noted(tiny...)
+	for _, want := range []string{normalization, chunk, "add $(cat ../../policies/tiny/export.args)\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in %q", want, got)
+		}
+	}
+	if strings.Contains(got, size) {
+		t.Errorf("noted %q", got)
+	}
+	raw, err := os.ReadFile("../../policies/tiny/export.args")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := noted(append(tiny, strings.Fields(string(raw))...)...); got != "" {
+		t.Errorf("with its own flags it noted %q", got)
+	}
+	aloha := []string{"--checkpoint", "../../policies/tiny-reach", "--action-dims", "aloha", "--normalization", "bounds_q99", "--chunk", "8"}
+	if got := noted(aloha...); !strings.Contains(got, size) || strings.Contains(got, "assumed") || strings.Contains(got, "export.args") {
+		t.Errorf("aloha: noted %q", got)
+	}
+	if got := noted(append(aloha, "--pre-resize", "none")...); strings.Contains(got, size) {
+		t.Errorf("aloha without a size: noted %q", got)
+	}
+	var stderr bytes.Buffer
+	if err := runExport(t.Context(), append(tiny, "--plan"), io.Discard, &stderr); err == nil || stderr.Len() > 0 {
+		t.Errorf("what is refused noted %q (%v)", stderr.String(), err)
+	}
+}
+
+// The size that pictures had for training reaches the manifest, and what is none is refused.
+func TestExportTakesThePictureSizeBeforeTraining(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "bundle")
+	args := []string{"--checkpoint", "../../policies/tiny-reach", "--out", out, "--action-rate", "20"}
+	if err := runExport(t.Context(), append(args, "--pre-resize", "256x192"), io.Discard, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	m, err := bundle.ReadManifest(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range m.Cameras {
+		if want := (bundle.Resize{Width: 256, Height: 192, Filter: bundle.Bicubic}); c.PreResize == nil || *c.PreResize != want {
+			t.Errorf("%s: %+v, want %+v", c.Name, c.PreResize, want)
+		}
+	}
+	if r, err := parsePreResize("64x32,lanczos3"); err != nil || *r != (bundle.Resize{Width: 64, Height: 32, Filter: bundle.Lanczos3}) {
+		t.Errorf("%+v (%v)", r, err)
+	}
+	for _, wrong := range []string{"", "256", "256x", "axb", "256x256x3"} {
+		refused(t, 2, []string{"--pre-resize is", "256x256"}, append([]string{"export", "--pre-resize", wrong}, args...)...)
+	}
+	for wrong, want := range map[string]string{"0x256": "size 0x256 is not a picture's", "256x256,area": `filter is "area", must be lanczos3 or bicubic`} {
+		refused(t, 1, []string{"pre_resize", want}, append([]string{"export", "--plan", "--pre-resize", wrong}, args...)...)
+	}
+}
+
 func TestPlanAndInspectTellTheUnrolledRounds(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "bundle")
 	args := []string{"--checkpoint", "../../policies/tiny-reach", "--out", out, "--action-rate", "20", "--unroll", "3", "--rounds", "2"}
