@@ -129,7 +129,11 @@ func (c *checkpoint) readAddedTokens() error {
 // maskID is the mask token's id by all files that name it. Where none does it is
 // the second padding row, as in Discrete Diffusion VLA's configuration.
 func (c *checkpoint) maskID(base int64) (int64, error) {
-	return agree("mask token", c.claims("mask_token_id", c.config.MaskTokenID, c.added.mask), base+1)
+	return agree("mask token", c.maskClaims(), base+1)
+}
+
+func (c *checkpoint) maskClaims() []claim {
+	return c.claims("mask_token_id", c.config.MaskTokenID, c.added.mask)
 }
 
 // padID is the padding token's id likewise; the first padding row by default.

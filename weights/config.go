@@ -253,6 +253,9 @@ func (c *checkpoint) network(o *Options) (*network, error) {
 	if err := c.tensors.compare(n.inventory()); err != nil {
 		return nil, err
 	}
+	if n.head == nil && attention != bundle.Causal && len(c.maskClaims()) == 0 {
+		o.note("no file of the checkpoint names a mask token, so %d is taken for it, as in Discrete Diffusion VLA's configuration; a model that was not trained to unmask tokens (OpenVLA, OpenVLA-OFT) gives chunks that mean nothing", tokens.mask)
+	}
 	return n, nil
 }
 

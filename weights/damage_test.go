@@ -165,7 +165,11 @@ func TestDamageThatIsNotMeasured(t *testing.T) {
 	t.Setenv("DDVLA_ORT_LIBRARY", filepath.Join(t.TempDir(), "none.so"))
 	var notes []string
 	b := s.exportWith(t, func(o *Options) {
-		o.Precision, o.Note = precisionInt4, func(line string) { notes = append(notes, line) }
+		o.Precision, o.Note = precisionInt4, func(line string) {
+			if strings.HasPrefix(line, "the damage") {
+				notes = append(notes, line)
+			}
+		}
 	})
 	if b.Manifest.Damage != nil || len(notes) != 1 || !strings.HasPrefix(notes[0], "the damage of int4 is not measured, nor whether float16 holds its numbers: onnxruntime: ONNX Runtime library not found") ||
 		strings.Contains(notes[0], "\n") {

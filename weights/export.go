@@ -120,8 +120,8 @@ func (j *job) export(ctx context.Context, o Options) error {
 				work.total += trial.plain.inFloat32().storeBytes() + j.network.storeBytes()
 			} else if len(o.Observations) > 0 {
 				return err
-			} else if o.Note != nil {
-				o.Note(fmt.Sprintf("the damage of %s is not measured%s: %v", m.Model.Precision, j.network.unchecked(), err))
+			} else {
+				o.note("the damage of %s is not measured%s: %v", m.Model.Precision, j.network.unchecked(), err)
 			}
 		}
 		for _, f := range j.checkpoint.files {

@@ -254,6 +254,13 @@ func TestExportRefuses(t *testing.T) {
 		{"unnorm-key is \"other\", dataset_statistics.json has [\"random\"]", ErrOption, option(func(o *Options) { o.UnnormKey = "other" })},
 		{"have 1 action dimensions, the layout 2; no layout has 1, so give --action-dims a JSON file", ErrConfig, option(func(o *Options) { o.ActionDims = append(o.ActionDims, bundle.ActionDim{Name: "extra"}) })},
 		{"mask of 3 for 1 action", ErrConfig, jsonFile(bundle.StatisticsFile, map[string]any{"random.action.mask": []bool{true, true, true}})},
+		{"proprio-dims is given, but the checkpoint has no proprio_projector--*.pt or proprio_projector.safetensors", ErrOption, option(func(o *Options) {
+			columns := o.ActionDims
+			if err := o.SetColumns("cobot_magic", "cobot_magic", ""); err != nil {
+				panic(err)
+			}
+			o.ActionDims = columns
+		})},
 		{"action-rate is 0 Hz", ErrOption, option(func(o *Options) { o.ActionRate = 0 })},
 		{"checkpoint is not given", ErrOption, option(func(o *Options) { o.Checkpoint = "" })},
 		{"out is not given", ErrOption, option(func(o *Options) { o.Out = "" })},
@@ -300,6 +307,44 @@ func TestExportRefuses(t *testing.T) {
 				t.Errorf("left %v (%v)", entries, err)
 			}
 		})
+	}
+}
+
+// What may be a part of the checkpoint that was lost is told, and only then.
+func TestExportTellsWhatMayBeMissing(t *testing.T) {
+	const mask, state = "no file of the checkpoint names a mask token, so 1025 is taken", `the statistics of "random" have a robot state, but the checkpoint has no proprio_projector`
+	noted := func(s sample, change func(o *Options)) (notes string) {
+		t.Helper()
+		o := s.options("")
+		o.Note = func(line string) { notes += line + "\n" }
+		change(&o)
+		if _, err := MakePlan(o); err != nil {
+			t.Fatal(err)
+		}
+		return notes
+	}
+	nothing := func(*Options) {}
+	if got := noted(references(t)[0], nothing); got != "" {
+		t.Errorf("a whole checkpoint: noted %q", got)
+	}
+	s := copied(t, 2)
+	if got := noted(s, nothing); !strings.Contains(got, state) || strings.Contains(got, mask) {
+		t.Errorf("no projector: noted %q", got)
+	}
+	edit(t, filepath.Join(s.dir, bundle.StatisticsFile), map[string]any{"random.proprio": nil})
+	if got := noted(s, nothing); got != "" {
+		t.Errorf("no state at all: noted %q", got)
+	}
+	edit(t, filepath.Join(s.dir, configFile), map[string]any{"mask_token_id": nil})
+	if got := noted(s, nothing); !strings.Contains(got, mask) {
+		t.Errorf("no mask: noted %q", got)
+	}
+	if got := noted(s, func(o *Options) { o.Attention = bundle.Causal }); got != "" {
+		t.Errorf("no mask, causal: noted %q", got)
+	}
+	put(t, s.dir, addedTokensFile, `{"<mask>": 1025}`)
+	if got := noted(s, nothing); got != "" {
+		t.Errorf("a mask in %s: noted %q", addedTokensFile, got)
 	}
 }
 

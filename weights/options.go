@@ -44,7 +44,7 @@ type Options struct {
 	// ActionDims are the columns of a chunk; SetColumns reads them.
 	ActionDims []bundle.ActionDim
 	// ProprioDims are the entries of the robot state; not looked at when the
-	// checkpoint has no proprio projector.
+	// checkpoint has no proprio projector, but SetColumns' proprio is then refused.
 	ProprioDims []bundle.ProprioDim
 	// Attention is how the model was trained; empty for what config.json says
 	// (key attention), or bidirectional, as all published fine-tunes of
@@ -123,6 +123,13 @@ func Defaults() Options {
 	layout, _ := findLayout(defaultLayout)
 	o.ActionDims, o.ProprioDims = layout.Action, layout.Proprio
 	return o
+}
+
+// note tells Note, where there is one.
+func (o *Options) note(format string, args ...any) {
+	if o.Note != nil {
+		o.Note(fmt.Sprintf(format, args...))
+	}
 }
 
 // validate checks what needs no checkpoint; the manifest's own checks follow

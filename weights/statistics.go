@@ -125,12 +125,12 @@ func (set *dataset) check(o *Options, key string, n *network) error {
 		if !set.Action.normalised(i) {
 			l, h = -1, 1 // what tokens say is what the data set has
 		}
-		if doubt := gripperDoubt(d, l, h); doubt != "" && o.Note != nil {
-			o.Note(doubt)
+		if doubt := gripperDoubt(d, l, h); doubt != "" {
+			o.note("%s", doubt)
 		}
 	}
 	if n.proprio == nil {
-		return nil
+		return set.withoutState(o, key)
 	}
 	proprio := func(l Layout) int { return len(l.Proprio) }
 	if n.proprio.dims != len(o.ProprioDims) {
@@ -138,6 +138,19 @@ func (set *dataset) check(o *Options, key string, n *network) error {
 			ErrOption, len(o.ProprioDims), n.proprio.dims, fittingLayouts("proprio-dims", n.proprio.dims, proprio))
 	}
 	return set.Proprio.check(o, key, "proprio", n.proprio.dims, proprio)
+}
+
+// withoutState looks for signs that a checkpoint without a proprio projector has lost
+// it: a policy that was trained with its state goes wrong without it.
+func (set *dataset) withoutState(o *Options, key string) error {
+	const projector = proprioPart + "--*.pt or " + proprioPart + ".safetensors"
+	if _, given := o.given["proprio-dims"]; given {
+		return fmt.Errorf("%w proprio-dims is given, but the checkpoint has no %s, so the policy takes no robot state; put the file beside the weights, or leave the option out", ErrOption, projector)
+	}
+	if low, _ := set.Proprio.bounds(o.Normalization); len(low) > 0 {
+		o.note("the statistics of %q have a robot state, but the checkpoint has no %s: the policy takes none; if it was trained with one, put the file beside the weights", key, projector)
+	}
+	return nil
 }
 
 // check compares the lengths with the number of dimensions of a part, action or
