@@ -32,6 +32,7 @@ type joints struct {
 	gripper    control.GripperUnits // of the driver
 	names      []string             // of the joints in messages that hold others too, with or without the gripper, besides AgileX's names
 
+	shared  bool // the other arm's states come on the topic too: only names tell whose they are
 	stamped bool // states without a stamp are refused
 
 	heard ros.Subscription // what tells of publishers that QoS keeps away
@@ -92,6 +93,9 @@ func (j *joints) decode(raw []byte, received time.Time) (jointState, error) {
 	}
 	if j.stamped && m.Header.Stamp.Time().IsZero() {
 		return jointState{}, errUnstamped
+	}
+	if j.shared {
+		return j.pick(received)
 	}
 	state, err := j.ordered(received)
 	if err != nil && len(j.names) > 0 {

@@ -96,6 +96,8 @@ func (o *observer) listen(rn ros.Node, s Settings, m *bundle.Manifest) error {
 			o.joints[a].names = s.TrajectoryJoints[a]
 		}
 	}
+	shared := o.joints[0].topic == o.joints[1].topic
+	o.joints[0].shared, o.joints[1].shared = shared, shared
 	return nil
 }
 

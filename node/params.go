@@ -265,6 +265,9 @@ func SettingsFrom(v param.Values, m *bundle.Manifest, names *ros.Names) (Setting
 	if err := s.checkTrajectories(); err != nil {
 		return s, err
 	}
+	if err := s.checkTopics(names); err != nil {
+		return s, err
+	}
 	if s.Live, err = LiveFrom(v, m); err != nil {
 		return s, err
 	}
