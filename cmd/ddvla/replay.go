@@ -208,7 +208,6 @@ func (r *replay) feed(ctx context.Context, rn *playback.Node, n *node.Node, c *c
 		if err := n.Step(ctx, at, r.every, rn.SetTime); err != nil {
 			return err
 		}
-		r.judged.stepped()
 		r.judged.recorded(m)
 		// What is published is the result, so that a full disk ends the replay.
 		if r.failed != nil {
@@ -251,7 +250,6 @@ func (r *replay) feed(ctx context.Context, rn *playback.Node, n *node.Node, c *c
 		if err := n.Step(ctx, last, r.every, rn.SetTime); err != nil {
 			return fed, err
 		}
-		r.judged.stepped()
 	}
 	return fed, r.failed
 }

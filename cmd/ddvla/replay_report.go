@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,18 +38,27 @@ type judged struct {
 	recording *node.Recording // nil without recorded commands
 	now       func() time.Time
 
-	chunkTopic, traceTopic, statusTopic string
-	cameras                             []judgedCamera
-	pictures                            report.Pictures
-	chunk                               *report.Chunk // what was published since the last step
+	chunkTopic, traceTopic, inferenceTopic string
+	cameras                                []judgedCamera
+	pictures                               report.Pictures
+	chunk                                  *report.Chunk // that is not judged yet
 }
 
-// judgedCamera is a camera of the recording with its newest message.
+// heldPictures is how many messages of a camera are kept for a chunk that is made later
+// than they come, as in lock-step: a second's. One that waits for longer is shown without.
+const heldPictures = 32
+
+// judgedCamera is a camera of the recording with its newest messages.
 type judgedCamera struct {
 	name, topic string
 	compressed  bool
-	newest      []byte
-	received    time.Time
+	held        []heldPicture // oldest first
+}
+
+// heldPicture is a camera's message, with the stamp that the node knows it by.
+type heldPicture struct {
+	stamp time.Time
+	raw   []byte
 }
 
 // judgedFlags adds the flags that ask for a judgement.
@@ -120,7 +131,7 @@ func (j *judged) begin(ctx context.Context, r *replay, c *configuration) (err er
 
 // names resolves the topics that are listened to.
 func (j *judged) names(c *configuration) (err error) {
-	for name, topic := range map[string]*string{"~/action_chunk": &j.chunkTopic, "~/decode_trace": &j.traceTopic, "~/status": &j.statusTopic} {
+	for name, topic := range map[string]*string{"~/action_chunk": &j.chunkTopic, "~/decode_trace": &j.traceTopic, "~/inference": &j.inferenceTopic} {
 		if *topic, err = c.names.Topic(name); err != nil {
 			return err
 		}
@@ -223,29 +234,29 @@ func (j *judged) published(topic string, raw []byte) {
 		}
 		// Without rounds there is none.
 		_, j.chunk.Trace, _ = node.ReadTrace(&m)
-	case j.statusTopic:
-		var m msgs.DiagnosticArray
-		if j.chunk == nil || msgs.Unmarshal(raw, &m) != nil || len(m.Status) == 0 {
+	case j.inferenceTopic:
+		// The last word on a chunk. A step may make several.
+		var m msgs.String
+		if j.chunk == nil || msgs.Unmarshal(raw, &m) != nil {
 			return
 		}
-		for _, v := range m.Status[0].Values {
-			if v.Key == "instruction" {
-				j.chunk.Instruction = v.Value
-			}
+		if i, err := node.ReadInference(&m); err == nil {
+			j.made(i)
 		}
 	}
 }
 
-// stepped hands over the chunk of a step, with the pictures that it was made from: the
-// newest before it.
-func (j *judged) stepped() {
-	if j.chunk == nil {
-		return
-	}
+// made hands over a chunk, with the pictures that it was made from.
+func (j *judged) made(i *node.Inference) {
+	j.chunk.Instruction = i.Instruction
 	if j.html != "" && j.judge.Wants() {
-		for _, c := range j.cameras {
-			if p, err := c.picture(&j.pictures); err == nil {
-				j.chunk.Pictures = append(j.chunk.Pictures, p)
+		for _, ref := range i.Pictures {
+			for k := range j.cameras {
+				if c := &j.cameras[k]; c.name == ref.Camera {
+					if p, err := c.picture(time.Unix(0, ref.Stamp), &j.pictures); err == nil {
+						j.chunk.Pictures = append(j.chunk.Pictures, p)
+					}
+				}
 			}
 		}
 	}
@@ -259,31 +270,44 @@ func (j *judged) recorded(m *bag.Message) {
 		return
 	}
 	for i := range j.cameras {
-		if c := &j.cameras[i]; c.topic == m.Topic {
-			c.newest, c.received = append(c.newest[:0], m.Data...), m.Time
+		c := &j.cameras[i]
+		if c.topic != m.Topic {
+			continue
 		}
+		stamp, err := stampOf(m)
+		if err != nil {
+			continue // no node takes it
+		}
+		if len(c.held) == heldPictures {
+			c.held = slices.Delete(c.held, 0, 1)
+		}
+		c.held = append(c.held, heldPicture{stamp, bytes.Clone(m.Data)})
 	}
 }
 
-func (c *judgedCamera) picture(pictures *report.Pictures) (report.Picture, error) {
-	stamped := func(h msgs.Header) time.Time {
-		if at := h.Stamp.Time(); !at.IsZero() {
-			return at
-		}
-		return c.received // of a driver that does not stamp
+var errNotHeld = errors.New("the picture is not held any more")
+
+// picture makes the picture of a stamp, and lets go of those before it: later chunks are
+// of later ones.
+func (c *judgedCamera) picture(stamp time.Time, pictures *report.Pictures) (report.Picture, error) {
+	at := slices.IndexFunc(c.held, func(p heldPicture) bool { return p.stamp.Equal(stamp) })
+	if at < 0 {
+		return report.Picture{}, errNotHeld
 	}
+	c.held = slices.Delete(c.held, 0, at)
+	raw := c.held[0].raw
 	if c.compressed {
 		var m msgs.CompressedImage
-		if err := msgs.Unmarshal(c.newest, &m); err != nil {
+		if err := msgs.Unmarshal(raw, &m); err != nil {
 			return report.Picture{}, err
 		}
-		return pictures.Compressed(c.name, stamped(m.Header), m.Data)
+		return pictures.Compressed(c.name, stamp, m.Data)
 	}
 	var m msgs.Image
-	if err := msgs.Unmarshal(c.newest, &m); err != nil {
+	if err := msgs.Unmarshal(raw, &m); err != nil {
 		return report.Picture{}, err
 	}
-	return pictures.Raw(c.name, stamped(m.Header), vision.Raw{
+	return pictures.Raw(c.name, stamp, vision.Raw{
 		Encoding: m.Encoding, Width: int(m.Width), Height: int(m.Height), Step: int(m.Step), Data: m.Data,
 	})
 }

@@ -6,13 +6,16 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/ddvla/ddvla/bag"
 	"github.com/ddvla/ddvla/internal/browsertest"
 	"github.com/ddvla/ddvla/internal/testbundle"
 	"github.com/ddvla/ddvla/msgs"
+	"github.com/ddvla/ddvla/node"
 	"github.com/ddvla/ddvla/policy/bundle"
 )
 
@@ -260,6 +263,89 @@ func TestReplayReportsWhatThereIs(t *testing.T) {
 				t.Errorf("the report does not say %q", c.says)
 			}
 		})
+	}
+}
+
+// In lock-step one message may complete several moments: each of their chunks is judged,
+// for its own instruction and with its own pictures.
+func TestReplayReportsEveryMoment(t *testing.T) {
+	left := 0
+	thinned := changedBag(t, filepath.Join(bags, "raw_mcap"), func(m *bag.Message) bool {
+		if m.Topic != "/camera_l/color/image_raw" {
+			return true
+		}
+		left++
+		return left%3 == 1
+	})
+	dir := t.TempDir()
+	page, numbers := filepath.Join(dir, "r.html"), filepath.Join(dir, "r.json")
+	found, _ := replayed(t, thinned, []string{"--report", page, "--json", numbers}, "-p", "lock_step:=1", "-p", "max_skew:=1.0", "-p", "max_age:=1.0")
+	raw, err := os.ReadFile(numbers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r judgement
+	if err := json.Unmarshal(raw, &r); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(found[chunkTopic]); n < 4 || r.Chunks != n || r.Decoding.Chunks != n {
+		t.Errorf("%d chunks are judged and %d decoded of %d", r.Chunks, r.Decoding.Chunks, n)
+	}
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, embedded, _ := strings.Cut(string(text), `<script id="data" type="application/json">`)
+	embedded, _, _ = strings.Cut(embedded, "</script>")
+	var shown struct {
+		Moments []struct {
+			Pictures []struct {
+				Camera string
+				T      float64
+			}
+		}
+		Instructions []struct{ Text string }
+	}
+	if err := json.Unmarshal([]byte(embedded), &shown); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := bag.Open(thinned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := 0
+	var instructions []string
+	for _, m := range found[inferenceTopic] {
+		i, err := node.ReadInference(decoded(t, m, &msgs.String{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i.Outcome != node.OutcomeChunk {
+			continue
+		}
+		if n := len(instructions); n == 0 || instructions[n-1] != i.Instruction {
+			instructions = append(instructions, i.Instruction)
+		}
+		if k == len(shown.Moments) || len(shown.Moments[k].Pictures) != len(i.Pictures) {
+			t.Fatalf("moment %d of %d has not %d pictures", k, len(shown.Moments), len(i.Pictures))
+		}
+		for c, p := range shown.Moments[k].Pictures {
+			want := time.Unix(0, i.Pictures[c].Stamp).Sub(reader.Start()).Seconds()
+			if p.Camera != i.Pictures[c].Camera || math.Abs(p.T-want) > 1e-6 {
+				t.Errorf("moment %d shows the picture of %s at %g s, made from that of %s at %g s", k, p.Camera, p.T, i.Pictures[c].Camera, want)
+			}
+		}
+		k++
+	}
+	if k != len(shown.Moments) {
+		t.Errorf("%d moments are shown of %d", len(shown.Moments), k)
+	}
+	var said []string
+	for _, i := range shown.Instructions {
+		said = append(said, i.Text)
+	}
+	if !slices.Equal(said, instructions) {
+		t.Errorf("instructions %q, want %q", said, instructions)
 	}
 }
 
