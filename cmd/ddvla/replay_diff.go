@@ -172,6 +172,11 @@ func (d *differ) parameterEvent(m *bag.Message, of string) error {
 func (d *differ) pair(all []*recordedInference, chunks map[int64][]*msgs.JointTrajectory) error {
 	chosen := 0
 	for _, i := range all {
+		// In lock-step several are of one stamp, and each takes its own chunk, also those
+		// that are not chosen.
+		if list := chunks[i.Stamp]; i.Outcome == node.OutcomeChunk && len(list) > 0 {
+			i.chunk, chunks[i.Stamp] = list[0], list[1:]
+		}
 		if at := time.Unix(0, i.Time); d.part.before(at) || d.part.behind(at) {
 			continue
 		}
@@ -182,13 +187,12 @@ func (d *differ) pair(all []*recordedInference, chunks map[int64][]*msgs.JointTr
 		if chosen++; (chosen-1)%d.every != 0 {
 			continue
 		}
-		if list := chunks[i.Stamp]; len(list) > 0 {
-			i.chunk, chunks[i.Stamp] = list[0], list[1:]
-			i.materials.Pictures = make([][]byte, len(i.Pictures))
-			d.inferences = append(d.inferences, i)
-		} else {
+		if i.chunk == nil {
 			d.missing = append(d.missing, fmt.Sprintf("inference %d: its chunk is not in the bag", i.Number))
+			continue
 		}
+		i.materials.Pictures = make([][]byte, len(i.Pictures))
+		d.inferences = append(d.inferences, i)
 	}
 	if len(d.inferences) == 0 {
 		return fmt.Errorf("the bag has no inference of which a chunk came in this part of it; there are %s", d.outcomes())

@@ -276,6 +276,51 @@ func TestReplayDiff(t *testing.T) {
 	}
 }
 
+// In lock-step chunks may be of one stamp: one is compared with its own, also where some
+// are left out.
+func TestReplayDiffOfChunksOfOneStamp(t *testing.T) {
+	thinned := thinnedLeft(t, 4)
+	out := filepath.Join(t.TempDir(), "out")
+	args := policy(t, append(sampled(), "-p", "max_skew:=1.0", "-p", "max_age:=1.0")...)
+	if status, _, stderr := call(t, append([]string{"replay", thinned, "--out", out}, args...)...); status != 0 {
+		t.Fatalf("status %d: %s", status, stderr)
+	}
+	inferences, stamps := contents(t, out)[inferenceTopic], map[int64]bool{}
+	for _, m := range inferences {
+		i, err := node.ReadInference(decoded(t, m, &msgs.String{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stamps[i.Stamp] = true
+	}
+	if len(inferences) != 5 || len(stamps) != 4 {
+		t.Fatalf("%d inferences of %d stamps", len(inferences), len(stamps))
+	}
+	for _, c := range []struct {
+		flags []string
+		all   int
+	}{{nil, 5}, {[]string{"--every", "2"}, 3}} {
+		status, stdout, stderr := call(t, append(append([]string{"replay", out, "--diff", "--images", thinned}, c.flags...), args...)...)
+		if all, same := repeatedOf(t, stdout); status != 0 || all != c.all || same != all {
+			t.Errorf("%q: status %d, %d of %d are the same: %s\n%s", c.flags, status, same, all, stderr, stdout)
+		}
+	}
+	// Those before --from and behind --to, too.
+	var all []*recordedInference
+	var chunks []*msgs.JointTrajectory
+	for k := range int64(4) {
+		all = append(all, &recordedInference{Inference: &node.Inference{Outcome: node.OutcomeChunk, Stamp: 7, Time: 10 * k}})
+		chunks = append(chunks, &msgs.JointTrajectory{})
+	}
+	d := differ{every: 1, part: &window{begin: time.Unix(0, 10), end: time.Unix(0, 20)}, counts: map[string]int{}}
+	if err := d.pair(all, map[int64][]*msgs.JointTrajectory{7: slices.Clone(chunks)}); err != nil {
+		t.Fatal(err)
+	}
+	if len(d.inferences) != 2 || d.inferences[0].chunk != chunks[1] || d.inferences[1].chunk != chunks[2] {
+		t.Errorf("the second and the third of four in one stamp do not have the second and the third chunk")
+	}
+}
+
 // A recording of a node that was killed is good for all but its last moments.
 func TestReplayDiffOfAKilledNode(t *testing.T) {
 	dir := recordedLive(t, syscall.SIGKILL)

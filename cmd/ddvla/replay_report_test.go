@@ -266,17 +266,23 @@ func TestReplayReportsWhatThereIs(t *testing.T) {
 	}
 }
 
-// In lock-step one message may complete several moments: each of their chunks is judged,
-// for its own instruction and with its own pictures.
-func TestReplayReportsEveryMoment(t *testing.T) {
+// thinnedLeft is a bag of which the left camera has only every n-th picture.
+func thinnedLeft(t *testing.T, n int) string {
+	t.Helper()
 	left := 0
-	thinned := changedBag(t, filepath.Join(bags, "raw_mcap"), func(m *bag.Message) bool {
+	return changedBag(t, filepath.Join(bags, "raw_mcap"), func(m *bag.Message) bool {
 		if m.Topic != "/camera_l/color/image_raw" {
 			return true
 		}
 		left++
-		return left%3 == 1
+		return left%n == 1
 	})
+}
+
+// In lock-step one message may complete several moments: each of their chunks is judged,
+// for its own instruction and with its own pictures.
+func TestReplayReportsEveryMoment(t *testing.T) {
+	thinned := thinnedLeft(t, 3)
 	dir := t.TempDir()
 	page, numbers := filepath.Join(dir, "r.html"), filepath.Join(dir, "r.json")
 	found, _ := replayed(t, thinned, []string{"--report", page, "--json", numbers}, "-p", "lock_step:=1", "-p", "max_skew:=1.0", "-p", "max_age:=1.0")
