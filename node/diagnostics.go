@@ -51,7 +51,7 @@ func (n *Node) publishStatus() {
 	case reason != "":
 		worsen(&s, msgs.DiagnosticWarn, "no chunk: %s", reason)
 	case e.Code != control.OK:
-		worsen(&s, msgs.DiagnosticWarn, "%s", e.Code.Sentence())
+		worsen(&s, msgs.DiagnosticWarn, "%s", n.halted(e, now))
 	default:
 		s.Message = e.Code.Sentence()
 	}
@@ -262,11 +262,10 @@ func (n *Node) safetyStatus(now time.Time) msgs.DiagnosticStatus {
 	case waiting != "":
 		worsen(&s, msgs.DiagnosticWarn, "start_enabled does not enable: %s", waiting)
 	case e.Mode == control.Disabled, e.Code == control.OK:
-	case lost(e.Dropped):
-		worsen(&s, msgs.DiagnosticWarn, "%s %s", e.Code.Sentence(), e.Dropped.Sentence())
 	default:
-		worsen(&s, msgs.DiagnosticWarn, "%s", e.Code.Sentence())
+		worsen(&s, msgs.DiagnosticWarn, "%s", n.halted(e, now))
 	}
+	n.tellUnheard(&s, now)
 	value(&s, "mode", "%s", e.Mode)
 	value(&s, "code", "%s", e.Code)
 	for a, says := range drivers {
@@ -280,6 +279,38 @@ func (n *Node) safetyStatus(now time.Time) msgs.DiagnosticStatus {
 		}
 	}
 	return s
+}
+
+// halted says why enabled arms do not follow the policy, and what keeps them from it.
+func (n *Node) halted(e control.Status, now time.Time) string {
+	says := e.Code.Sentence()
+	if lost(e.Dropped) && !(e.Dropped == control.DroppedDeadman && e.Code == control.DeadmanReleased) {
+		says += " " + e.Dropped.Sentence()
+	}
+	if e.Dropped == control.DroppedDeadman || e.Code == control.DeadmanReleased {
+		if released := n.released(now); released != "" {
+			says += " (" + released + ")"
+		}
+	}
+	return says
+}
+
+// tellUnheard tells of buttons that stop nothing, and of a deadman that holds nothing,
+// since QoS keeps them away.
+func (n *Node) tellUnheard(s *msgs.DiagnosticStatus, now time.Time) {
+	if unheard := keptAway(n.stops.any); unheard != "" {
+		worsen(s, msgs.DiagnosticError, "a stop on %s is not heard%s", n.topics.estop, unheard)
+	} else if unsure := keptAway(n.stops.reliable); unsure != "" {
+		worsen(s, msgs.DiagnosticWarn, "a stop on %s that gets lost is not sent again%s; publish it reliably", n.topics.estop, unsure)
+	}
+	if n.deadman.heard == nil {
+		return
+	}
+	released := n.released(now)
+	if unheard := keptAway(n.deadman.heard); unheard != "" && released != "" {
+		worsen(s, msgs.DiagnosticError, "the deadman is not heard; %s", released)
+	}
+	value(s, "deadman", "%s", map[bool]string{true: "held", false: released}[released == ""])
 }
 
 // recorderStatus is about the bag. That it ended is no error of what controls the arms:

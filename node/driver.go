@@ -72,20 +72,7 @@ func (n *Node) watchDrivers() error {
 				zap.String("parameter", "arms."+arms[a]+".status_topic"), zap.Error(err))
 		}
 	}
-	if n.settings.Deadman == "" {
-		return nil
-	}
-	var held msgs.Bool
-	_, err := n.subscribe(n.settings.Deadman, held.ROSType(), ros.SensorDataQoS(), func(raw []byte, _ time.Time) {
-		n.recorder.message(n.topics.deadman, raw)
-		// What cannot be read, or says false, releases it at once.
-		var at time.Time
-		if msgs.Unmarshal(raw, &held) == nil && held.Data {
-			at = n.ros.Now()
-		}
-		n.executor.Deadman(at)
-	})
-	return err
+	return n.watchDeadman()
 }
 
 // onDriver takes a driver's status, on the subscription's goroutine. One that cannot

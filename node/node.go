@@ -60,6 +60,8 @@ type Node struct {
 	targets     [2]ros.Publisher
 	diagnostics ros.Publisher
 	instructed  ros.Subscription
+	stops       struct{ reliable, any ros.Subscription } // of ~/estop
+	deadman     deadman
 	closers     []interface{ Close() error } // in the order they were made
 
 	latency latencies
@@ -361,7 +363,12 @@ func (n *Node) subscribe(topic, typ string, qos ros.QoS, cb func([]byte, time.Ti
 	if err != nil {
 		return nil, err
 	}
-	s, err := n.ros.Subscribe(topic, typ, n.settings.qos(full, subscription, qos), cb)
+	return n.hear(topic, typ, n.settings.qos(full, subscription, qos), cb)
+}
+
+// hear subscribes a topic as it is told to, whatever overrides say.
+func (n *Node) hear(topic, typ string, qos ros.QoS, cb func([]byte, time.Time)) (ros.Subscription, error) {
+	s, err := n.ros.Subscribe(topic, typ, qos, cb)
 	if err != nil {
 		return nil, fmt.Errorf("topic %s: %w", topic, err)
 	}

@@ -172,7 +172,7 @@ func fault(c control.Code) bool {
 // should mend. Others belong to enabling, resetting and cameras slower than rate.
 func lost(c control.Code) bool {
 	switch c {
-	case control.DroppedNotEnabled, control.DroppedEpoch, control.DroppedReordered, control.DroppedHoming, control.DroppedDeadman:
+	case control.DroppedNotEnabled, control.DroppedEpoch, control.DroppedReordered, control.DroppedHoming:
 		return false
 	}
 	return c.Drops()

@@ -19,9 +19,7 @@ import (
 //	~/reset    throw the chunk being executed away and halt until the next one
 //
 // All but ~/enable also end the inference that is running, whose chunk would only
-// be dropped,
-// and subscribes to ~/estop (std_msgs/msg/Bool, true stops), for buttons that
-// publish.
+// be dropped. Buttons that publish are heard on ~/estop too.
 func (n *Node) serve() error {
 	for _, s := range []struct {
 		name string
@@ -62,9 +60,27 @@ func (n *Node) serve() error {
 		}
 		n.closers = append(n.closers, server)
 	}
+	return n.hearStops()
+}
+
+// hearStops subscribes ~/estop (std_msgs/msg/Bool, true stops) twice: reliably, so that
+// a stop that gets lost on the way is sent again, and best effort, since a button that
+// publishes so is not heard otherwise. To stop twice is to stop.
+func (n *Node) hearStops() (err error) {
+	topic, typ := "~/estop", (*msgs.Bool)(nil).ROSType()
+	if n.stops.reliable, err = n.subscribe(topic, typ, ros.DefaultQoS(), n.stopHearer()); err != nil {
+		return err
+	}
+	// Not as an operator overrides the topic's QoS: this one takes from everybody.
+	n.stops.any, err = n.hear(topic, typ, ros.SensorDataQoS(), n.stopHearer())
+	return err
+}
+
+// stopHearer is the callback of one subscription of ~/estop.
+func (n *Node) stopHearer() func([]byte, time.Time) {
 	var stop msgs.Bool
 	var unread limiter
-	_, err := n.subscribe("~/estop", stop.ROSType(), ros.DefaultQoS(), func(raw []byte, _ time.Time) {
+	return func(raw []byte, _ time.Time) {
 		n.recorder.message(n.topics.estop, raw)
 		// Whoever sent something unreadable did not mean that all is well.
 		if err := msgs.Unmarshal(raw, &stop); err != nil {
@@ -75,8 +91,7 @@ func (n *Node) serve() error {
 			return
 		}
 		n.estop()
-	})
-	return err
+	}
 }
 
 // estop stops the arms, and start_enabled too.
