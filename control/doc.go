@@ -47,9 +47,10 @@
 //  7. The e-stop latch.
 //
 // A stop decelerates from the last commanded state, each joint as fast as its
-// limits allow, and then latches, once, a hold pose within limits: the last command,
-// or the measured pose of a joint whose following error lasts. The hold pose does not
-// follow the measurement and is never zeros. An e-stop does the same at the
+// limits allow, and then latches, once, a hold pose: the last command, or the measured
+// pose of a joint whose following error lasts. The hold pose does not follow the
+// measurement and is never zeros, and arms outside their limits stay where they are:
+// neither a stop nor Enable moves them by itself, a chunk or Home does. An e-stop does the same at the
 // maximum deceleration, whatever the jerk, from the next tick on.
 //
 // # States
@@ -68,11 +69,12 @@
 // deadman) ends by itself with the next good chunk, even while still decelerating. A
 // stop (everything else) needs Enable, which is refused until the arms stand.
 // Enable needs fresh feedback of every arm and starts from the measured pose,
-// or from the hold pose where that is being sent and the arm is there.
+// or from the hold pose where that is still being sent and the arm is there.
 //
 // Held and Estopped keep sending the hold pose, but only as long as fresh
 // feedback agrees with it: an arm that was powered off and moved meanwhile is
-// not pulled back. Disable decelerates, sends the hold pose a few times and is
+// not pulled back. Once it does not agree, nothing is sent until Enable, which
+// starts from the measured pose then. Disable decelerates, sends the hold pose a few times and is
 // then silent, so that another publisher can take over; the driver keeps the
 // last target, and nothing ever cuts its power.
 //

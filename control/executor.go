@@ -63,6 +63,7 @@ type Command struct {
 type Status struct {
 	Mode     Mode
 	Code     Code          // why the arms do not follow the policy, else OK
+	Silent   bool          // nothing is sent
 	Epoch    uint64        // for the next observation's Trajectory
 	Left     time.Duration // until the plan's last row is due; 0 without a plan
 	Dropped  Code          // why the newest chunk of this epoch was not taken, else OK
@@ -103,6 +104,7 @@ type Executor struct {
 	release      bool // go silent once at rest
 	ended        bool // after Shutdown
 	freeze       bool // hold where the arms come to rest, wherever that is
+	quiet        bool // nothing is sent to stopped arms, which did not agree once
 	settle       int  // commands left to send once at rest, come what may
 	first        bool
 	epoch        uint64
@@ -203,7 +205,7 @@ func (e *Executor) Epoch() uint64 {
 func (e *Executor) Status() Status {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s := Status{Mode: e.mode(), Code: e.code(), Epoch: e.epoch, Dropped: e.lastDrop, Counters: e.counters}
+	s := Status{Mode: e.mode(), Code: e.code(), Silent: e.phase == silent || e.quiet, Epoch: e.epoch, Dropped: e.lastDrop, Counters: e.counters}
 	if e.plan.active {
 		s.Left = e.left()
 	}
@@ -263,16 +265,15 @@ func (e *Executor) Enable(now time.Time) error {
 		// The clock may have gone back while nobody ticked.
 		e.progress.clear()
 	}
-	if e.phase == silent || !e.agrees(now) {
+	if e.phase == silent || e.quiet || !e.agrees(now) {
 		e.startFromMeasured()
 	}
 	copy(e.hold, e.position)
-	e.clampHold()
 	clear(e.deviating)
 	clear(e.beyond)
 	clear(e.clamped)
 	e.forgetStill()
-	e.release, e.freeze, e.lastTick = false, false, now
+	e.release, e.freeze, e.quiet, e.lastTick = false, false, false, now
 	e.scale = e.live.SpeedScale
 	e.phase, e.cause = resting, Waiting
 	e.newEpoch()
@@ -411,7 +412,6 @@ func (e *Executor) begin(now time.Time) (Command, bool) {
 	}
 	e.startFromMeasured()
 	copy(e.hold, e.position)
-	e.clampHold()
 	return e.emit(now)
 }
 
@@ -425,7 +425,11 @@ func (e *Executor) emit(now time.Time) (Command, bool) {
 			e.phase = silent
 			e.tell(Event{Time: now, Code: Silent})
 			return Command{}, false
-		case e.cause.Latched() && !e.agrees(now):
+		case e.cause.Latched() && (e.quiet || !e.agrees(now)):
+			if !e.quiet {
+				e.quiet = true
+				e.tell(Event{Time: now, Code: Silent})
+			}
 			return Command{}, false
 		}
 	}
@@ -439,7 +443,8 @@ func (e *Executor) emit(now time.Time) (Command, bool) {
 }
 
 // latchHold sets the hold pose from the last command, or from the measurement
-// for joints that have been off their command for FollowingTime, and clamps it.
+// for joints that have been off their command for FollowingTime. Where the arms are
+// outside their limits they stay: a stop or an Enable moves nothing by itself.
 // It reports false while it is too early to tell which: a driver that lags is
 // still arriving.
 func (e *Executor) latchHold(now time.Time) bool {
@@ -455,21 +460,20 @@ func (e *Executor) latchHold(now time.Time) bool {
 			switch {
 			case e.deviating[j].IsZero():
 			case now.Sub(e.deviating[j]) > e.cfg.FollowingTime:
-				e.hold[j] = e.measured[j]
+				e.hold[j] = e.allowed(j, e.measured[j])
 			default:
 				return false
 			}
 		}
 	}
-	e.clampHold()
 	return true
 }
 
-// clampHold brings the hold pose within the position limits.
-func (e *Executor) clampHold() {
-	for j := range e.hold {
-		e.hold[j] = e.joints[j].Limits.clamp(e.hold[j])
-	}
+// allowed brings a position of joint j within its limits, or those and the last
+// command where that is outside.
+func (e *Executor) allowed(j int, p float64) float64 {
+	l := &e.joints[j].Limits
+	return min(max(p, min(l.Lower, e.position[j])), max(l.Upper, e.position[j]))
 }
 
 // mode derives the Mode.

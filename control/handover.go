@@ -56,7 +56,7 @@ func (e *Executor) Replace(t Trajectory, now time.Time) Code {
 	e.counters.RowsSkipped += uint64(max(0, math.Floor(x+1+1e-9)))
 	e.behind, e.old.active = 0, false
 	if e.phase != following {
-		e.phase = following
+		e.phase, e.freeze = following, false
 		e.advanced = now
 		e.progress.mark(now)
 		e.startPace()
@@ -205,6 +205,7 @@ func (e *Executor) stop(now time.Time, v Event) bool {
 func (e *Executor) dropPlan(now time.Time) {
 	e.advance(now)
 	e.plan.active, e.fade = false, false
+	e.kept = e.kept[:0] // nobody means it any more once the arms go on
 	e.progress.mark(now)
 }
 

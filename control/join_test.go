@@ -114,6 +114,27 @@ func TestEnsembleIsACTsWeightedMean(t *testing.T) {
 	}
 }
 
+// After a halt nobody means the chunks from before it any more, however long their
+// rows would last: progress stands while the arms do.
+func TestEnsembleForgetsWhatWasBeforeAHalt(t *testing.T) {
+	r := newRig(t, rule(Ensemble))
+	r.enable()
+	r.give(r.chunk(40, 20, 0.02), OK)
+	r.run(300 * time.Millisecond)
+	r.cameras = false
+	r.run(time.Minute)
+	stands := r.pose()
+	r.cameras = true
+	r.tick(r.e.Period())
+	r.give(r.chunk(8, 20, 0), OK)
+	r.run(300 * time.Millisecond)
+	for j, p := range r.pose() {
+		if math.Abs(p-stands[j]) > 1e-6 {
+			t.Errorf("%s went on from %v to %v", r.e.names[j], stands[j], p)
+		}
+	}
+}
+
 func TestEnsembleKeepsABoundedNumberOfChunks(t *testing.T) {
 	r := newRig(t, rule(Ensemble))
 	r.enable()
