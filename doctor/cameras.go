@@ -167,6 +167,17 @@ func (c *Case) timing(r *Report, code, what, about string, t *timing, silence ti
 		if age := c.Now.Sub(t.last).Seconds(); age > maxAge {
 			r.add(Error, code+"-stopped", about, "look at its driver", "%s has been silent for %.1f s", what, age)
 		}
+		return
+	}
+	// Gaps are between messages; a recording has an end on either side, too.
+	first, last := c.Listener.span()
+	if late := t.first.Sub(first); late > silence {
+		r.add(Warning, code+"-begins-late", about, "begin to record when all drivers run; if they did, look at this one",
+			"%s began %s after the first camera or arm; more than %.2f s without it %s", what, duration(late.Seconds()), silence.Seconds(), effect)
+	}
+	if early := last.Sub(t.last); early > silence {
+		r.add(Warning, code+"-stopped", about, "look at its driver and its cable, and record again",
+			"%s was silent for the last %s of the recording; more than %.2f s %s", what, duration(early.Seconds()), silence.Seconds(), effect)
 	}
 }
 

@@ -236,6 +236,13 @@ func TestPlantedFaultsAreFoundAndNothingElse(t *testing.T) {
 		}
 		m.Data = data
 	}
+	// What a topic sends only from and until so long after the beginning.
+	between := func(topic string, from, to time.Duration) fault {
+		return func(e *event) bool {
+			at := e.at.Sub(time.Unix(1700000000, 0))
+			return e.topic != topic || at >= from && at <= to
+		}
+	}
 	lost := func(topic string) fault { return func(e *event) bool { return e.topic != topic } }
 	for name, c := range map[string]struct {
 		fault fault
@@ -317,6 +324,10 @@ func TestPlantedFaultsAreFoundAndNothingElse(t *testing.T) {
 				return e.topic != left || e.at.Before(began) || e.at.After(began.Add(time.Second))
 			}
 		}(), nil, []string{"warning arm-gap left", "warning arm-skew left"}},
+		"a camera that stops":      {between(wristL, 0, 6*time.Second), nil, []string{"warning camera-stopped wrist_left"}},
+		"a camera that comes late": {between(wristR, 4*time.Second, time.Minute), nil, []string{"warning camera-begins-late wrist_right"}},
+		"an arm that stops":        {between(left, 0, 8*time.Second), nil, []string{"warning arm-skew left", "warning arm-stopped left"}},
+		"an arm that comes late":   {between(right, 2*time.Second, time.Minute), nil, []string{"warning arm-begins-late right"}},
 		"a policy that cannot be told a word": {nil, []param.Assignment{{Name: "instruction", Value: param.String("Zxqwv the cube.")}},
 			[]string{"warning instruction-pieces Zxqwv the cube.", "warning instruction-stop Zxqwv the cube."}},
 	} {

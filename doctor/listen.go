@@ -190,6 +190,29 @@ type peers struct {
 	lost, malformed uint64
 }
 
+// span is when the first and the last message of a camera or arm came. A recording may
+// have others long before, as those of a node that loads its policy. l.mu is held.
+func (l *Listener) span() (first, last time.Time) {
+	see := func(t *timing) {
+		if t.count == 0 {
+			return
+		}
+		if first.IsZero() || t.first.Before(first) {
+			first = t.first
+		}
+		if t.last.After(last) {
+			last = t.last
+		}
+	}
+	for _, e := range l.cameras {
+		see(&e.timing)
+	}
+	for _, a := range l.states {
+		see(&a.timing)
+	}
+	return first, last
+}
+
 // Close ends the subscriptions. What was heard stays.
 func (l *Listener) Close() error {
 	var errs []error
