@@ -12,7 +12,6 @@ import (
 	"github.com/ddvla/ddvla/policy/action"
 	"github.com/ddvla/ddvla/policy/bundle"
 	"github.com/ddvla/ddvla/policy/ort"
-	"github.com/ddvla/ddvla/policy/text"
 	"github.com/ddvla/ddvla/weights/onnx"
 )
 
@@ -44,21 +43,13 @@ type trialSample struct {
 	rows        int
 }
 
-// newTrial prepares a trial; dir holds the bundle's tokenizer and statistics. An
-// error says why the damage cannot be measured.
-func (j *job) newTrial(o *Options, dir string) (*trial, error) {
-	t := &trial{network: j.network, plain: j.network.unquantised(), manifest: j.manifest, given: len(o.Observations) > 0}
-	tokenizer, err := text.Open(filepath.Join(dir, bundle.TokenizerFile), t.manifest.Prompt, t.manifest.Tokens)
-	if err != nil {
-		return nil, err
-	}
-	if t.codec, err = action.New(&bundle.Bundle{Dir: dir, Manifest: t.manifest}); err != nil {
-		return nil, err
-	}
+// newTrial prepares a trial. An error says why the damage cannot be measured.
+func (j *job) newTrial(o *Options) (_ *trial, err error) {
+	t := &trial{network: j.network, plain: j.network.unquantised(), manifest: j.manifest, codec: j.codec, given: len(o.Observations) > 0}
 	if t.given {
-		err = t.take(tokenizer, o.Observations)
+		err = t.take(j.tokenizer, o.Observations)
 	} else {
-		err = t.invent(tokenizer)
+		err = t.invent(j.tokenizer)
 	}
 	if err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ func prepared(t *testing.T, s *sample, change func(o *Options)) *trial {
 	if err := j.checkpoint.Close(); err != nil {
 		t.Fatal(err)
 	}
-	trial, err := j.newTrial(&o, s.dir)
+	trial, err := j.newTrial(&o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,8 +25,10 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/ddvla/ddvla/policy/action"
 	"github.com/ddvla/ddvla/policy/bundle"
 	"github.com/ddvla/ddvla/policy/decode"
+	"github.com/ddvla/ddvla/policy/text"
 	"github.com/ddvla/ddvla/weights/onnx"
 )
 
@@ -56,6 +58,10 @@ type job struct {
 	checkpoint *checkpoint
 	network    *network
 	manifest   bundle.Manifest
+	// What a run makes of the tokenizer's file, and of the statistics.
+	vocabulary []byte
+	tokenizer  *text.Tokenizer
+	codec      *action.Codec
 }
 
 func prepare(o Options) (*job, error) {
@@ -69,7 +75,10 @@ func prepare(o Options) (*job, error) {
 	j := &job{checkpoint: c}
 	if j.network, err = c.network(&o); err == nil {
 		j.manifest, err = o.manifest(c, j.network)
+	}
+	if err == nil {
 		j.network.centres = decode.CentresOf(j.manifest.Action.BinEdges, o.Chunk, j.network.tokens.bins)
+		err = j.checkFiles()
 	}
 	if err == nil && c.vision != nil {
 		j.manifest.Source.Options["film"], err = c.mergeVision(j.network)
@@ -85,6 +94,19 @@ func prepare(o Options) (*job, error) {
 		return nil, errors.Join(fmt.Errorf("%s: %w", o.Checkpoint, err), c.Close())
 	}
 	return j, nil
+}
+
+// checkFiles refuses what no run would open, as a run does: a tokenizer that does not
+// fit the configuration's ids, statistics that are no bounds.
+func (j *job) checkFiles() (err error) {
+	if j.vocabulary, err = readFile(j.checkpoint.folder, bundle.TokenizerFile, maxTokenizer); err != nil {
+		return err
+	}
+	if j.tokenizer, err = text.New(j.vocabulary, j.manifest.Prompt, j.manifest.Tokens); err != nil {
+		return fmt.Errorf("%w: %s %w; the manifest's ids are those of %s, so take all files from one checkpoint", ErrConfig, bundle.TokenizerFile, err, configFile)
+	}
+	j.codec, err = action.Parse(j.checkpoint.statistics, &j.manifest)
+	return err
 }
 
 func (j *job) export(ctx context.Context, o Options) error {
@@ -103,11 +125,7 @@ func (j *job) export(ctx context.Context, o Options) error {
 			m.Files[name] = hexSum(sha256.Sum256(raw))
 			return os.WriteFile(filepath.Join(dir, name), raw, 0o644)
 		}
-		tokenizer, err := readFile(j.checkpoint.folder, bundle.TokenizerFile, maxTokenizer)
-		if err != nil {
-			return err
-		}
-		if err := write(bundle.TokenizerFile, tokenizer); err != nil {
+		if err := write(bundle.TokenizerFile, j.vocabulary); err != nil {
 			return err
 		}
 		if err := write(bundle.StatisticsFile, j.checkpoint.statistics); err != nil {
@@ -115,7 +133,7 @@ func (j *job) export(ctx context.Context, o Options) error {
 		}
 		var trial *trial
 		if !j.network.plain() {
-			if trial, err = j.newTrial(&o, dir); err == nil {
+			if trial, err = j.newTrial(&o); err == nil {
 				defer func() { err = errors.Join(err, trial.runtime.Close()) }()
 				work.total += trial.plain.inFloat32().storeBytes() + j.network.storeBytes()
 			} else if len(o.Observations) > 0 {

@@ -3,6 +3,7 @@ package weights
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ddvla/ddvla/policy/action"
 	"github.com/ddvla/ddvla/policy/bundle"
 	"github.com/ddvla/ddvla/weights/safetensors"
 )
@@ -157,7 +159,7 @@ func TestExportRefuses(t *testing.T) {
 	if err := readJSON(os.DirFS(references(t)[2].dir), bundle.StatisticsFile, &statistics); err != nil {
 		t.Fatal(err)
 	}
-	action := statistics["random"].Action
+	columns := statistics["random"].Action
 	// rename swaps text of the same length in the weights' header.
 	rename := func(old, now string) func(t *testing.T, dir string, o *Options) {
 		return func(t *testing.T, dir string, _ *Options) {
@@ -220,9 +222,9 @@ func TestExportRefuses(t *testing.T) {
 		{"a token \"x\", which is no number", ErrConfig, with(tokenizerConfigFile, `{"added_tokens_decoder": {"x": {}}}`)},
 		{"added_tokens.json: ", nil, with(addedTokensFile, `{"<mask>": "1025"}`)},
 		{"the files disagree about the actions of \"random\": dataset_statistics.json says high[0] is", ErrConfig,
-			config("norm_stats", map[string]any{"random": map[string]any{"action": map[string]any{"q01": action.Q01, "q99": []float64{0.5}}}})},
+			config("norm_stats", map[string]any{"random": map[string]any{"action": map[string]any{"q01": columns.Q01, "q99": []float64{0.5}}}})},
 		{"dataset_statistics.json says mask[0] is true, config.json norm_stats says false", ErrConfig,
-			config("norm_stats", map[string]any{"random": map[string]any{"action": map[string]any{"q01": action.Q01, "q99": action.Q99, "mask": []bool{false}}}})},
+			config("norm_stats", map[string]any{"random": map[string]any{"action": map[string]any{"q01": columns.Q01, "q99": columns.Q99, "mask": []bool{false}}}})},
 		{"dataset_statistics.json has 1 dimensions, config.json norm_stats 2", ErrConfig,
 			config("norm_stats", map[string]any{"random": map[string]any{"action": map[string]any{"q01": []float64{0, 0}}}})},
 		{"norm_stats", ErrConfig, config("norm_stats", []int{1})},
@@ -254,12 +256,24 @@ func TestExportRefuses(t *testing.T) {
 		{"unnorm-key is \"other\", dataset_statistics.json has [\"random\"]", ErrOption, option(func(o *Options) { o.UnnormKey = "other" })},
 		{"have 1 action dimensions, the layout 2; no layout has 1, so give --action-dims a JSON file", ErrConfig, option(func(o *Options) { o.ActionDims = append(o.ActionDims, bundle.ActionDim{Name: "extra"}) })},
 		{"mask of 3 for 1 action", ErrConfig, jsonFile(bundle.StatisticsFile, map[string]any{"random.action.mask": []bool{true, true, true}})},
-		{"proprio-dims is given, but the checkpoint has no proprio_projector--*.pt or proprio_projector.safetensors", ErrOption, option(func(o *Options) {
-			columns := o.ActionDims
-			if err := o.SetColumns("cobot_magic", "cobot_magic", ""); err != nil {
-				panic(err)
+		{"type      language_model.model.norm.weight is I16, expected F32, F16 or BF16", ErrTensors, rename(`model.norm.weight":{"dtype":"F16"`, `model.norm.weight":{"dtype":"I16"`)},
+		{`weight "language_model.model.norm.weight": a value is NaN`, nil, func(t *testing.T, dir string, _ *Options) {
+			notANumber(t, dir, "language_model.model.norm.weight")
+		}},
+		{"tokenizer.model has EOS 2, but tokens.stop of the manifest is 3; the manifest's ids are those of config.json", ErrConfig, config("text_config.eos_token_id", 3)},
+		{"tokenizer.model has BOS 1, but tokens.bos of the manifest is 3", ErrConfig, config("text_config.bos_token_id", 3)},
+		{"action.q01[0] (joint1) is 2, above action.q99 with 1", action.ErrStatistics, jsonFile(bundle.StatisticsFile, map[string]any{"random.action.q01": []int{2}, "random.action.q99": []int{1}})},
+		{"dataset_statistics.json: larger than", nil, func(t *testing.T, dir string, _ *Options) {
+			if err := os.Truncate(filepath.Join(dir, bundle.StatisticsFile), action.MaxStatistics+1); err != nil {
+				t.Fatal(err)
 			}
-			o.ActionDims = columns
+		}},
+		{"proprio-dims is given, but the checkpoint has no proprio_projector--*.pt or proprio_projector.safetensors", ErrOption, option(func(o *Options) {
+			dims := o.ActionDims
+			if err := o.SetColumns("cobot_magic", "cobot_magic", ""); err != nil {
+				t.Fatal(err)
+			}
+			o.ActionDims = dims
 		})},
 		{"action-rate is 0 Hz", ErrOption, option(func(o *Options) { o.ActionRate = 0 })},
 		{"checkpoint is not given", ErrOption, option(func(o *Options) { o.Checkpoint = "" })},
@@ -351,6 +365,45 @@ func TestExportTellsWhatMayBeMissing(t *testing.T) {
 func put(t *testing.T, dir, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What a run would refuse of the state's statistics, the export and its plan do.
+func TestStatisticsThatNoRunOpensAreRefused(t *testing.T) {
+	for want, changes := range map[string]map[string]any{
+		"proprio.start has 1 values, but the manifest's proprio.dims names 5": {"random.proprio.start": []int{0}},
+		"proprio.q01[1] (joint2) is 0, above proprio.q99 with -1":             {"random.proprio.q01": make([]int, 5), "random.proprio.q99": []int{0, -1, 0, 0, 0}},
+	} {
+		s := copied(t, 0)
+		edit(t, filepath.Join(s.dir, bundle.StatisticsFile), changes)
+		o := s.options(filepath.Join(t.TempDir(), "bundle"))
+		_, err := MakePlan(o)
+		for _, err := range []error{err, Export(t.Context(), o)} {
+			if !errors.Is(err, action.ErrStatistics) || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v, want %q", err, want)
+			}
+		}
+	}
+}
+
+// notANumber puts a NaN into a float16 tensor of the weights.
+func notANumber(t *testing.T, dir, name string) {
+	t.Helper()
+	path := filepath.Join(dir, "model.safetensors")
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	length := binary.LittleEndian.Uint64(raw)
+	var header map[string]struct {
+		Offsets []uint64 `json:"data_offsets"`
+	}
+	if err := json.Unmarshal(raw[8:8+length], &header); err != nil || header[name].Offsets == nil {
+		t.Fatal(err, header[name])
+	}
+	binary.LittleEndian.PutUint16(raw[8+length+header[name].Offsets[1]-2:], 0x7e00)
+	if err := os.WriteFile(path, raw, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -459,7 +512,7 @@ func FuzzConfig(f *testing.F) {
 			"vision_backbone.featurizer.pos_embed": {1, 4, 6}, "vision_backbone.featurizer.patch_embed.proj.weight": {6, 3, 2, 2},
 			"vision_backbone.featurizer.blocks.1.mlp.fc1.weight": {5, 6}, "vision_backbone.featurizer.blocks.0.mlp.fc1.weight": {5, 6},
 		} {
-			c.tensors[name] = diskTensor{shape: shape}
+			c.tensors[name] = diskTensor{shape: shape, dtype: "F32"}
 		}
 		if _, err := c.network(&Options{Chunk: 4, Cameras: []string{"head"}, ActionDims: make([]bundle.ActionDim, 1)}); err == nil {
 			t.Fatal("a network without most of its tensors was accepted")

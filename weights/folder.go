@@ -126,8 +126,9 @@ func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
 	return raw, nil
 }
 
-// maxJSON bounds the JSON files of a checkpoint. dataset_statistics.json of the
-// largest data mixtures has below 1 MB, tokenizer.json of Llama 2 MB.
+// maxJSON bounds the JSON files of a checkpoint, of which tokenizer.json of Llama has
+// 2 MB. dataset_statistics.json, with below 1 MB for the largest data mixtures, has
+// the bound of those that run the bundle, action.MaxStatistics.
 const maxJSON = 32 << 20
 
 func readJSON(fsys fs.FS, name string, into any) error {

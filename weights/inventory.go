@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/ddvla/ddvla/weights/onnx"
+	"github.com/ddvla/ddvla/weights/safetensors"
 )
 
 // ErrTensors says that a checkpoint's tensors are not those of the architecture
@@ -85,7 +86,8 @@ type diskTensor struct {
 // tensorSource is the tensors of a checkpoint, by the names of the inventory.
 type tensorSource map[string]diskTensor
 
-// compare lists every tensor that is missing, left over or of another shape.
+// compare lists every tensor that is missing, left over, of another shape, or of a
+// type that is not read.
 func (s tensorSource) compare(inventory []entry) error {
 	var faults []string
 	known := make(map[string]bool, len(inventory))
@@ -97,6 +99,8 @@ func (s tensorSource) compare(inventory []entry) error {
 			faults = append(faults, fmt.Sprintf("missing   %s %v", e.name, e.shape))
 		case !slices.Equal(t.shape, e.shape):
 			faults = append(faults, fmt.Sprintf("shape     %s is %v, expected %v", e.name, t.shape, e.shape))
+		case e.as != dead && !safetensors.DType(t.dtype).Converts():
+			faults = append(faults, fmt.Sprintf("type      %s is %s, expected F32, F16 or BF16", e.name, t.dtype))
 		}
 	}
 	for name, t := range s {

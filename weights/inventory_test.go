@@ -84,7 +84,7 @@ func TestArchitectureOfOpenVLA(t *testing.T) {
 	want := openVLA()
 	c := checkpoint{tensors: tensorSource{}}
 	for _, e := range want.inventory() {
-		c.tensors[e.name] = diskTensor{shape: e.shape}
+		c.tensors[e.name] = diskTensor{shape: e.shape, dtype: "F32"}
 	}
 	if err := json.Unmarshal([]byte(openVLAConfig), &c.config); err != nil {
 		t.Fatal(err)

@@ -250,6 +250,9 @@ func (a *adapter) sum(base diskTensor, e entry, p pair) (diskTensor, error) {
 	if !slices.Equal(down.Shape, shapeA) || !slices.Equal(up.Shape, shapeB) {
 		return base, fmt.Errorf("shape     %s is %v and %s %v, expected %v and %v (r is %d)", p.a, down.Shape, p.b, up.Shape, shapeA, shapeB, rank)
 	}
+	if !down.DType.Converts() || !up.DType.Converts() {
+		return base, fmt.Errorf("type      %s is %s and %s %s, expected F32, F16 or BF16", p.a, down.DType, p.b, up.DType)
+	}
 	scale, read := a.config.scale(), base.read
 	base.rank = rank
 	base.read = func(dst []float32, first int64) error {

@@ -104,6 +104,7 @@ func TestLoRARefuses(t *testing.T) {
 		{"lora_alpha is 0", ErrLoRA, set("lora_alpha", nil)},
 		{"expected [6 240] and [40 6] (r is 6)", ErrLoRA, set("r", 6)},
 		{"adapter_config.json: ", nil, set("r", "five")},
+		{"type      " + down + " is I16 and " + up + " BF16, expected F32, F16 or BF16", ErrLoRA, rename(down+`":{"dtype":"BF16"`, down+`":{"dtype":"I16" `)},
 		{"missing   the other half of " + up, ErrLoRA, rename(down, strings.Replace(down, "fc2", "fc4", 1))},
 		{"left over " + strings.Replace(down, "fc2", "fc4", 1), ErrLoRA, rename(down, strings.Replace(down, "fc2", "fc4", 1))},
 		{"left over base_model.model.projector.fc2.lora_C.weight", ErrLoRA, rename(up, strings.Replace(up, "lora_B", "lora_C", 1))},

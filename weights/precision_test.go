@@ -38,7 +38,7 @@ func newOneTrial(t *testing.T, s *sample, number int, change func(o *Options)) *
 		t.Fatal(err)
 	}
 	one := &oneTrial{job: j, dir: t.TempDir()}
-	if one.trial, err = j.newTrial(&o, s.dir); err != nil {
+	if one.trial, err = j.newTrial(&o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

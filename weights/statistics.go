@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 
+	"github.com/ddvla/ddvla/policy/action"
 	"github.com/ddvla/ddvla/policy/bundle"
 )
 
@@ -50,7 +51,7 @@ func (c *checkpoint) readStatistics(o *Options) (key string, set dataset, err er
 			return "", set, fmt.Errorf("%w: %s norm_stats: %w", ErrConfig, configFile, err)
 		}
 	}
-	c.statistics, err = readFile(c.folder, bundle.StatisticsFile, maxJSON)
+	c.statistics, err = readFile(c.folder, bundle.StatisticsFile, action.MaxStatistics)
 	switch {
 	case err == nil:
 		if err := json.Unmarshal(c.statistics, &sets); err != nil {
@@ -115,8 +116,7 @@ func compareColumns(key string, file, inConfig columns, n bundle.Normalization) 
 
 // check compares the statistics with the dimensions.
 func (set *dataset) check(o *Options, key string, n *network) error {
-	action := func(l Layout) int { return len(l.Action) }
-	if err := set.Action.check(o, key, "action", len(o.ActionDims), action); err != nil {
+	if err := set.Action.check(o, key, "action", len(o.ActionDims), func(l Layout) int { return len(l.Action) }); err != nil {
 		return err
 	}
 	low, high := set.Action.bounds(o.Normalization)

@@ -41,6 +41,19 @@ func New(b *bundle.Bundle) (*Codec, error) {
 	return c, nil
 }
 
+// Parse is [New] for the bytes of a statistics file of which no bundle is made yet.
+func Parse(raw []byte, m *bundle.Manifest) (*Codec, error) {
+	s, err := parseStatistics(raw, m.Action.UnnormKey)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrStatistics, err)
+	}
+	c, err := newCodec(m, s)
+	if err != nil {
+		return nil, fmt.Errorf("%w of data set %q: %w", ErrStatistics, m.Action.UnnormKey, err)
+	}
+	return c, nil
+}
+
 func newCodec(m *bundle.Manifest, s *Statistics) (*Codec, error) {
 	c := &Codec{rows: m.Action.Chunk, dims: len(m.Action.Dims), rate: m.Action.Rate}
 	uniform := NewBins(m.Tokens.Bins)

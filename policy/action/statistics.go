@@ -17,8 +17,8 @@ import (
 // ErrStatistics is what every error about dataset_statistics.json wraps.
 var ErrStatistics = errors.New("dataset statistics")
 
-// maxStatistics bounds the file; one data set takes a few kilobytes.
-const maxStatistics = 16 << 20
+// MaxStatistics bounds the file in bytes; one data set takes a few kilobytes.
+const MaxStatistics = 16 << 20
 
 // Statistics are one data set's entry of dataset_statistics.json, the file that
 // openvla-oft writes beside a checkpoint (save_dataset_statistics in
@@ -66,7 +66,7 @@ func LoadStatistics(path, key string) (*Statistics, error) {
 		return nil, fmt.Errorf("%w: %w", ErrStatistics, err)
 	}
 	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, maxStatistics+1))
+	raw, err := io.ReadAll(io.LimitReader(f, MaxStatistics+1))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStatistics, err)
 	}
@@ -78,8 +78,8 @@ func LoadStatistics(path, key string) (*Statistics, error) {
 }
 
 func parseStatistics(raw []byte, key string) (*Statistics, error) {
-	if len(raw) > maxStatistics {
-		return nil, fmt.Errorf("larger than %d bytes", maxStatistics)
+	if len(raw) > MaxStatistics {
+		return nil, fmt.Errorf("larger than %d bytes", MaxStatistics)
 	}
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &all); err != nil {

@@ -66,6 +66,11 @@ func open(path string, prompt bundle.Prompt, tokens bundle.Tokens) (*Tokenizer, 
 	if len(model) > maxModel {
 		return nil, fmt.Errorf("is larger than %d bytes", maxModel)
 	}
+	return New(model, prompt, tokens)
+}
+
+// New is [Open] for a model that is in memory.
+func New(model []byte, prompt bundle.Prompt, tokens bundle.Tokens) (*Tokenizer, error) {
 	p, err := openPieces(model)
 	if err != nil {
 		return nil, err

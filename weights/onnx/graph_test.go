@@ -147,6 +147,10 @@ func TestStoreRefuses(t *testing.T) {
 		store.Add("y", []int64{3}, []float32{1}),
 		store.Add("z", []int64{-1}, nil),
 		store.Add("huge", []int64{1 << 40, 1 << 40}, nil),
+		store.Add("nan", []int64{2}, []float32{1, float32(math.NaN())}),
+		store.AddAs("nan16", Float16, []int64{1}, []float32{float32(math.NaN())}),
+		store.AddAs("nanb", BFloat16, []int64{1}, []float32{float32(math.NaN())}),
+		store.Add("inf", []int64{1}, []float32{float32(math.Inf(-1))}),
 	} {
 		if err == nil {
 			t.Error("accepted")

@@ -44,7 +44,7 @@ func (s *Store) Add(name string, dims []int64, values []float32) error {
 }
 
 // AddAs is Add for a tensor of elem, Float32, Float16 or BFloat16. Values are rounded
-// to the nearest; one that elem cannot hold is an error.
+// to the nearest; one that elem cannot hold, or that is not finite, is an error.
 func (s *Store) AddAs(name string, elem Type, dims []int64, values []float32) error {
 	t, err := s.begin(name, elem, dims, len(values))
 	if err != nil {
@@ -82,8 +82,14 @@ func (s *Store) Stream(name string, elem Type, dims []int64, read func(dst []flo
 	return nil
 }
 
-// floats writes values as elem.
+// floats writes values as elem; of a network with one that is no number, all results
+// are none.
 func (s *Store) floats(elem Type, values []float32) error {
+	for _, v := range values {
+		if v-v != 0 {
+			return fmt.Errorf("a value is %g, must be finite; the weights are broken", v)
+		}
+	}
 	for len(values) > 0 {
 		n := min(len(values), cap(s.buffer)/elem.Size())
 		raw, err := floatsIn(s.buffer[:0], elem, values[:n])

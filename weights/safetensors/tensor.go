@@ -32,6 +32,9 @@ func (d DType) size() (int64, bool) {
 	return 0, false
 }
 
+// Converts reports whether Read takes values of this type.
+func (d DType) Converts() bool { return converters[d] != nil }
+
 // Tensor says where a tensor lies; nothing is read until Read.
 type Tensor struct {
 	DType DType
