@@ -309,7 +309,7 @@ func (c *checkpoint) llama() (*llama, tokenIDs, error) {
 		return refuse("text_config.rms_norm_eps", "is %g", l.epsilon)
 	case !(l.ropeTheta >= 1 && l.ropeTheta <= 1e9):
 		return refuse("text_config.rope_theta", "is %g", l.ropeTheta)
-	case l.maxPositions < 1 || l.maxPositions > 1<<17:
+	case l.maxPositions < 1 || l.maxPositions > bundle.MaxSequence:
 		return refuse("text_config.max_position_embeddings", "is %d", l.maxPositions)
 	case c.config.PadToMultipleOf < 2 || ids.base < 1:
 		return refuse("pad_to_multiple_of", "is %d; it is the number of padding rows at the end of the vocabulary (%d rows)", c.config.PadToMultipleOf, l.rows)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -290,6 +291,12 @@ func TestExportRefuses(t *testing.T) {
 		{"action-dims is empty", ErrOption, option(func(o *Options) { o.ActionDims = nil })},
 		{"preset is \"fast\"", ErrOption, option(func(o *Options) { o.Decode.Preset = "fast" })},
 		{"action.normalization", bundle.ErrManifest, option(func(o *Options) { o.Normalization = "q99" })},
+		{"action.chunk is 4611686018427387904, must be at most 2048", bundle.ErrManifest, option(func(o *Options) { o.Chunk = 1 << 62 })},
+		{"action.chunk is 4611686018427387904, must be at most 2048", bundle.ErrManifest, option(func(o *Options) {
+			o.Chunk, o.BinEdges = 1<<62, [][]float64{{-1, 1}}
+		})},
+		{"action.chunk is 9223372036854775807, must be at most 2048", bundle.ErrManifest, option(func(o *Options) { o.Chunk = math.MaxInt })},
+		{"prompt.max_tokens is 9223372036854775807", bundle.ErrManifest, option(func(o *Options) { o.MaxPromptTokens = math.MaxInt })},
 		{"name is used twice", bundle.ErrManifest, option(func(o *Options) { o.Cameras = []string{"a", "a"} })},
 		{"prompt.template", bundle.ErrManifest, option(func(o *Options) { o.PromptTemplate = "x" })},
 		{"model.max_sequence", bundle.ErrManifest, config("text_config.max_position_embeddings", 60)},

@@ -116,6 +116,9 @@ func openManifest(dir string) (*Bundle, error) {
 	if err := decoder.Decode(&b.Manifest); err != nil {
 		return nil, fmt.Errorf("%w %s: %w", ErrManifest, ManifestFile, err)
 	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return nil, fmt.Errorf("%w %s: something follows its closing brace; copy the file again or export the bundle anew", ErrManifest, ManifestFile)
+	}
 	if err := b.Manifest.Validate(); err != nil {
 		return nil, fmt.Errorf("%s: %w", ManifestFile, err)
 	}

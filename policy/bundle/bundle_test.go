@@ -108,6 +108,22 @@ func TestOpenRefusesUnknownFields(t *testing.T) {
 	}
 }
 
+func TestOpenRefusesWhatFollowsTheManifest(t *testing.T) {
+	for _, more := range []string{"{}", "x", "}", "\n\n{\"name\": \"other\"}"} {
+		dir := writeBundle(t)
+		f, err := os.OpenFile(filepath.Join(dir, ManifestFile), os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteString(more); err != nil || f.Close() != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(dir); !errors.Is(err, ErrManifest) || !strings.Contains(err.Error(), "something follows") {
+			t.Errorf("%q: got %v", more, err)
+		}
+	}
+}
+
 // Each change makes the manifest wrong in one field, and the error names it.
 func TestValidateNamesTheField(t *testing.T) {
 	for want, change := range map[string]func(*Manifest){
@@ -160,14 +176,23 @@ func TestValidateNamesTheField(t *testing.T) {
 		"bin_edges is given, but model.head": func(m *Manifest) {
 			m.Model.Head, m.Model.Attention, m.Action.BinEdges = L1Head, Bidirectional, [][]float64{nil, nil}
 		},
-		"proprio.dims":             func(m *Manifest) { m.Proprio.Dims = nil },
-		`dims[0] "left_joint1" u`:  func(m *Manifest) { m.Proprio.Dims[0].Unit = "mm" },
-		`dims[0] "left_joint1" a`:  func(m *Manifest) { m.Proprio.Dims[0].Arm = "" },
-		`dims[0] "1" name must be`: func(m *Manifest) { m.Proprio.Dims[0].Name = "1" },
-		`dims[1] "left_joint1" n`:  func(m *Manifest) { m.Proprio.Dims = append(m.Proprio.Dims, m.Proprio.Dims[0]) },
-		"decode.rounds":            func(m *Manifest) { m.Decode.Rounds = 65 },
-		"decode.preset":            func(m *Manifest) { m.Decode.Preset = "" },
-		"files":                    func(m *Manifest) { m.Files["../x"] = strings.Repeat("0", 64) },
+		"tokens.bins is 1000000000000, must be 2..65536": func(m *Manifest) { m.Tokens.Bins = 1e12 },
+		"tokens.bins is 4611686018427387904":             func(m *Manifest) { m.Tokens.Bins, m.Tokens.ActionTokenBase = 1<<62, 1<<62 },
+		"action_token_base is 4611686018427387904":       func(m *Manifest) { m.Tokens.ActionTokenBase = 1 << 62 },
+		"model.max_sequence is 4611686018427387904":      func(m *Manifest) { m.Model.MaxSequence = 1 << 62 },
+		"patches_per_image is 9223372036854775807":       func(m *Manifest) { m.Model.PatchesPerImage = math.MaxInt },
+		"model.layers is 1048577":                        func(m *Manifest) { m.Model.Layers = 1<<20 + 1 },
+		"prompt.max_tokens is 65, must be 2..64":         func(m *Manifest) { m.Prompt.MaxTokens = 65 },
+		"action.chunk is 33, must be at most 32":         func(m *Manifest) { m.Action.Chunk = 33 },
+		"action.chunk is 4611686018427387904":            func(m *Manifest) { m.Action.Chunk = 1 << 62 },
+		"proprio.dims":                                   func(m *Manifest) { m.Proprio.Dims = nil },
+		`dims[0] "left_joint1" u`:                        func(m *Manifest) { m.Proprio.Dims[0].Unit = "mm" },
+		`dims[0] "left_joint1" a`:                        func(m *Manifest) { m.Proprio.Dims[0].Arm = "" },
+		`dims[0] "1" name must be`:                       func(m *Manifest) { m.Proprio.Dims[0].Name = "1" },
+		`dims[1] "left_joint1" n`:                        func(m *Manifest) { m.Proprio.Dims = append(m.Proprio.Dims, m.Proprio.Dims[0]) },
+		"decode.rounds":                                  func(m *Manifest) { m.Decode.Rounds = 65 },
+		"decode.preset":                                  func(m *Manifest) { m.Decode.Preset = "" },
+		"files":                                          func(m *Manifest) { m.Files["../x"] = strings.Repeat("0", 64) },
 	} {
 		t.Run(want, func(t *testing.T) {
 			m := valid()

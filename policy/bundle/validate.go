@@ -55,17 +55,27 @@ func (m *Manifest) SequenceLength(p int) int {
 	return n
 }
 
+// Bounds of what memory is set aside for, far beyond any real policy: a manifest comes
+// from outside.
+const (
+	// MaxSequence is of Model.MaxSequence.
+	MaxSequence = 1 << 17
+	maxSize     = 1 << 20
+	maxBins     = 1 << 16
+	maxTokenID  = 1 << 24
+)
+
 func (m *Manifest) validateModel() error {
 	d := m.Model
 	for _, v := range []struct {
-		name string
-		n    int
+		name    string
+		n, most int
 	}{
-		{"hidden", d.Hidden}, {"layers", d.Layers}, {"heads", d.Heads}, {"image_size", d.ImageSize},
-		{"patches_per_image", d.PatchesPerImage}, {"max_sequence", d.MaxSequence},
+		{"hidden", d.Hidden, maxSize}, {"layers", d.Layers, maxSize}, {"heads", d.Heads, maxSize}, {"image_size", d.ImageSize, maxSize},
+		{"patches_per_image", d.PatchesPerImage, MaxSequence}, {"max_sequence", d.MaxSequence, MaxSequence},
 	} {
-		if v.n <= 0 {
-			return field("model."+v.name, "is %d, must be positive", v.n)
+		if v.n <= 0 || v.n > v.most {
+			return field("model."+v.name, "is %d, must be 1..%d", v.n, v.most)
 		}
 	}
 	switch d.Attention {
@@ -129,11 +139,11 @@ func (m *Manifest) validateModel() error {
 
 func (m *Manifest) validateTokens() error {
 	t := m.Tokens
-	if t.Bins < 2 {
-		return field("tokens.bins", "is %d, must be at least 2", t.Bins)
+	if t.Bins < 2 || t.Bins > maxBins {
+		return field("tokens.bins", "is %d, must be 2..%d", t.Bins, maxBins)
 	}
-	if t.ActionTokenBase < int64(t.Bins) {
-		return field("tokens.action_token_base", "is %d, must be at least the %d bins", t.ActionTokenBase, t.Bins)
+	if t.ActionTokenBase < int64(t.Bins) || t.ActionTokenBase > maxTokenID {
+		return field("tokens.action_token_base", "is %d, must be at least the %d bins and at most %d", t.ActionTokenBase, t.Bins, maxTokenID)
 	}
 	first := t.ActionTokenBase - int64(t.Bins)
 	for _, v := range []struct {
@@ -154,8 +164,8 @@ func (m *Manifest) validatePrompt() error {
 	if strings.Count(m.Prompt.Template, "{instruction}") != 1 {
 		return field("prompt.template", "must hold {instruction} once, is %q", m.Prompt.Template)
 	}
-	if m.Prompt.MaxTokens < 2 {
-		return field("prompt.max_tokens", "is %d, must be at least 2", m.Prompt.MaxTokens)
+	if n := m.Prompt.MaxTokens; n < 2 || n > m.Model.MaxSequence {
+		return field("prompt.max_tokens", "is %d, must be 2..%d (model.max_sequence)", n, m.Model.MaxSequence)
 	}
 	return nil
 }
@@ -224,6 +234,9 @@ func (m *Manifest) validateAction() error {
 	}
 	if len(a.Dims) == 0 {
 		return field("action.dims", "is empty")
+	}
+	if most := m.Model.MaxSequence / len(a.Dims); a.Chunk > most {
+		return field("action.chunk", "is %d, must be at most %d: %d action.dims in each row have to fit into model.max_sequence", a.Chunk, most, len(a.Dims))
 	}
 	seen := map[string]bool{}
 	for i, d := range a.Dims {
