@@ -167,36 +167,62 @@ func (p *player) connect(ctx context.Context, rn ros.Node, c *configuration) (er
 			return err
 		}
 	}
-	return p.matched(ctx)
+	return p.matched(ctx, rn, c.names.FullyQualified())
 }
 
-// matched waits until the node listens to everything. It is reliable from then on: what
-// is written while the node does not know the writer yet is sent again.
-func (p *player) matched(ctx context.Context) error {
+// matched waits until the node of a name listens to everything. It is reliable from then
+// on: what is written while the node does not know the writer yet is sent again.
+func (p *player) matched(ctx context.Context, rn ros.Node, name string) error {
 	look, end := time.NewTicker(10*time.Millisecond), time.After(p.wait)
 	defer look.Stop()
 	for {
-		var unheard []string
-		for from, pub := range p.publishers {
-			if pub.MatchedSubscriptions() == 0 {
-				unheard = append(unheard, p.topics[from])
-			}
-		}
-		if p.speaker != nil && p.speaker.MatchedSubscriptions() == 0 {
-			unheard = append(unheard, p.spoken)
-		}
-		if len(unheard) == 0 {
-			return nil
+		unheard, err := p.unheard(rn, name)
+		if err != nil || len(unheard) == 0 {
+			return err
 		}
 		select {
 		case <-look.C:
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-end:
-			slices.Sort(unheard)
-			return fmt.Errorf("nobody has subscribed to %s within %v; is the node running, with the same ROS arguments, in this ROS domain?", strings.Join(unheard, ", "), p.wait)
+			return fmt.Errorf("%s has not subscribed to %s within %v; is the node running, with the same ROS arguments, in this ROS domain?", name, strings.Join(unheard, ", "), p.wait)
 		}
 	}
+}
+
+// unheard lists the topics to which the node of a name does not listen yet. Others may: a
+// recorder, a viewer. Where the back end cannot tell who listens, any does.
+func (p *player) unheard(rn ros.Node, name string) (topics []string, err error) {
+	publishers := map[string]ros.Publisher{}
+	for from, pub := range p.publishers {
+		publishers[p.topics[from]] = pub
+	}
+	if p.speaker != nil {
+		publishers[p.spoken] = p.speaker
+	}
+	for topic, pub := range publishers {
+		if pub.MatchedSubscriptions() == 0 {
+			topics = append(topics, topic)
+		}
+	}
+	slices.Sort(topics)
+	graph, ok := rn.(ros.Grapher)
+	if len(topics) > 0 || !ok {
+		return topics, nil
+	}
+	nodes, err := graph.Graph()
+	if err != nil {
+		return nil, err
+	}
+	for topic := range publishers {
+		if !slices.ContainsFunc(nodes, func(n ros.GraphNode) bool {
+			return n.Name == name && slices.ContainsFunc(n.Subscribes, func(e ros.Endpoint) bool { return e.Name == topic })
+		}) {
+			topics = append(topics, topic)
+		}
+	}
+	slices.Sort(topics)
+	return topics, nil
 }
 
 // play publishes the messages in their order.

@@ -14,6 +14,8 @@ import (
 	"github.com/ddvla/ddvla/msgs"
 	"github.com/ddvla/ddvla/node"
 	"github.com/ddvla/ddvla/ros"
+	"github.com/ddvla/ddvla/ros/local"
+	"github.com/ddvla/ddvla/ros/rostest"
 )
 
 // sampled are parameters with which every chunk depends on the noise of its number and on
@@ -201,6 +203,41 @@ func TestPlayRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			refused(t, c.status, c.says, append([]string{"play"}, append(c.args, policy(t)...)...)...)
 		})
+	}
+}
+
+// A recorder or a viewer that listens is not the node.
+func TestPlayWaitsForTheNodeAndNoOther(t *testing.T) {
+	bus := local.NewBus()
+	rn := speaker(t, bus, "_ddvla_play")
+	p := &player{wait: 50 * time.Millisecond, topics: map[string]string{"/recorded": headTopic}, publishers: map[string]ros.Publisher{}}
+	var err error
+	if p.publishers["/recorded"], err = rn.Advertise(headTopic, (*msgs.Image)(nil).ROSType(), node.LockStepQoS()); err != nil {
+		t.Fatal(err)
+	}
+	listen := func(name string) {
+		t.Helper()
+		n := speaker(t, bus, name)
+		if _, err := n.Subscribe(headTopic, (*msgs.Image)(nil).ROSType(), node.LockStepQoS(), func([]byte, time.Time) {}); err != nil {
+			t.Fatal(err)
+		}
+		rostest.Wait(t, "it is matched", func() bool {
+			nodes, err := n.(ros.Grapher).Graph()
+			return err == nil && slices.ContainsFunc(nodes, func(g ros.GraphNode) bool { return g.Name == n.Name() && len(g.Subscribes) > 0 })
+		})
+	}
+	for _, name := range []string{"", "recorder"} {
+		if name != "" {
+			listen(name)
+		}
+		if err := p.matched(t.Context(), rn, "/ddvla"); err == nil || !strings.Contains(err.Error(), "/ddvla has not subscribed to "+headTopic) {
+			t.Errorf("with %q there: %v", name, err)
+		}
+	}
+	listen("ddvla")
+	p.wait = time.Minute
+	if err := p.matched(t.Context(), rn, "/ddvla"); err != nil {
+		t.Error(err)
 	}
 }
 
