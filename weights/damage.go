@@ -89,7 +89,7 @@ func (t *trial) reference(j *job, dir string, work *meter) error {
 	}
 	graph, watched := t.plain.trialGraph(store, onnx.Exact)
 	run := pieces{
-		trial: t, graph: graph, dir: dir, work: work, limit: pieceBytes, bytes: full.storeBytes(),
+		trial: t, graph: graph, dir: dir, work: work, limit: pieceBytes, together: t.together(), bytes: full.storeBytes(),
 		weights: func(part *onnx.Part) (*onnx.Store, error) {
 			quiet := &meter{ctx: work.ctx}
 			return j.writeSome(full, filepath.Join(dir, partWeights), quiet, io.Discard, func(name string) bool { return slices.Contains(part.Weights, name) })
@@ -111,6 +111,18 @@ func (t *trial) reference(j *job, dir string, work *meter) error {
 	}
 	return t.checkOverflow()
 }
+
+// together is how many samples are run at a time.
+func (t *trial) together() int {
+	if t.large() {
+		return fewTogether
+	}
+	return manyTogether
+}
+
+// large reports whether the network is one of which a sample takes minutes, and much
+// memory.
+func (t *trial) large() bool { return t.plain.inFloat32().storeBytes() > manyBytes }
 
 // checkOverflow refuses numbers that float16 cannot hold, and names where they arise
 // first.
@@ -158,7 +170,7 @@ const (
 func (t *trial) damage(dir string, store *onnx.Store, work *meter) (*bundle.Damage, error) {
 	graph, _ := t.network.trialGraph(store, onnx.Rounded)
 	run := pieces{
-		trial: t, graph: graph, dir: dir, work: work, limit: pieceBytes, bytes: t.network.storeBytes(),
+		trial: t, graph: graph, dir: dir, work: work, limit: pieceBytes, together: t.together(), bytes: t.network.storeBytes(),
 		weights: func(*onnx.Part) (*onnx.Store, error) { return store, work.ctx.Err() },
 	}
 	results, err := run.all()

@@ -106,8 +106,8 @@ var instructions = [...]string{
 	"fold the towel", "hand the cup to the right arm", "push the blue block to the left", "reach for the green cube",
 }
 
-// manyBytes of float32 weights are run on one made observation, since one alone
-// takes minutes.
+// manyBytes of float32 weights are a large network, which is run on one made
+// observation.
 const manyBytes = 1_000_000_000
 
 // invent makes samples, the same ones for every export of a network.
@@ -115,7 +115,7 @@ func (t *trial) invent(tokenizer *text.Tokenizer) error {
 	random := rand.New(rand.NewPCG(1, 2))
 	m := &t.manifest
 	list := instructions[:]
-	if t.plain.inFloat32().storeBytes() > manyBytes {
+	if t.large() {
 		list = list[:1]
 	}
 	for _, instruction := range list {

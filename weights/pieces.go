@@ -22,9 +22,17 @@ const (
 	partWeights = "part.onnx.data"
 )
 
-// pieces runs a network on all samples of a trial, part after part: a part is
-// loaded, run on every sample, and freed before the next one. Between them only what
-// later parts need is kept.
+// What a network hands from a part to the next one stays in memory for every sample
+// that is under way: 250 MB each for 7B, so few of a large network are at a time,
+// though its parts are then loaded again for others.
+const (
+	manyTogether = 8
+	fewTogether  = 2
+)
+
+// pieces runs a network on all samples of a trial, some of them at a time, part after
+// part: a part is loaded, run on each of these, and freed before the next one. Between
+// them only what later parts need is kept.
 type pieces struct {
 	trial *trial
 	graph *onnx.Graph
@@ -32,6 +40,8 @@ type pieces struct {
 	work  *meter
 	bytes int64 // that all parts together are counted as
 	limit int64 // of a part's weights, pieceBytes but in tests
+	// together is how many samples are run at a time.
+	together int
 	// weights makes the part's weights and says where they lie.
 	weights func(*onnx.Part) (*onnx.Store, error)
 }
@@ -42,6 +52,26 @@ func (r *pieces) all() (results [][2][]float32, err error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(r.dir, partGraph)), os.RemoveAll(filepath.Join(r.dir, partWeights)))
+	}()
+	groups := slices.Collect(slices.Chunk(r.trial.samples, r.together))
+	runs, done := int64(len(groups)*len(parts)), int64(0)
+	for _, samples := range groups {
+		got, err := r.some(parts, samples, func() {
+			r.work.add(int(r.bytes*(done+1)/runs - r.bytes*done/runs))
+			done++
+		})
+		if err != nil {
+			return nil, err
+		}
+		results = append(results, got...)
+	}
+	return results, nil
+}
+
+// some is all for samples that are run at a time; ran is called after each part.
+func (r *pieces) some(parts []onnx.Part, samples []trialSample, ran func()) (results [][2][]float32, err error) {
 	var states []map[string]onnxruntime.Value
 	defer func() {
 		for _, state := range states {
@@ -49,10 +79,9 @@ func (r *pieces) all() (results [][2][]float32, err error) {
 				err = errors.Join(err, v.Destroy())
 			}
 		}
-		err = errors.Join(err, os.RemoveAll(filepath.Join(r.dir, partGraph)), os.RemoveAll(filepath.Join(r.dir, partWeights)))
 	}()
-	for i := range r.trial.samples {
-		s := &r.trial.samples[i]
+	for i := range samples {
+		s := &samples[i]
 		state, err := s.observation.Tensors(&r.trial.manifest, s.rows, s.tokens)
 		if err != nil {
 			return nil, err
@@ -63,7 +92,7 @@ func (r *pieces) all() (results [][2][]float32, err error) {
 		if err := r.part(&parts[i], states); err != nil {
 			return nil, fmt.Errorf("part %d of %d: %w", i+1, len(parts), err)
 		}
-		r.work.add(int(r.bytes*int64(i+1)/int64(len(parts)) - r.bytes*int64(i)/int64(len(parts))))
+		ran()
 		// What no later part reads is freed.
 		for _, state := range states {
 			for name, v := range state {

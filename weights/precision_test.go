@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -59,7 +60,7 @@ func (one *oneTrial) logits(t *testing.T, arithmetic onnx.Arithmetic, limit int6
 	t.Helper()
 	graph, _ := one.network.trialGraph(one.store, arithmetic)
 	run := pieces{
-		trial: one.trial, graph: graph, dir: one.dir, work: &meter{ctx: t.Context()}, limit: limit,
+		trial: one.trial, graph: graph, dir: one.dir, work: &meter{ctx: t.Context()}, limit: limit, together: manyTogether,
 		weights: func(*onnx.Part) (*onnx.Store, error) { return one.store, nil },
 	}
 	results, err := run.all()
@@ -150,6 +151,45 @@ func TestPiecesGiveTheSame(t *testing.T) {
 		if left := files(t, one.dir); len(left) != 1 {
 			t.Errorf("%s: the parts left %d files", kind, len(left)-1)
 		}
+	}
+}
+
+// Few samples at a time give what all at once give, in their order, and never more of
+// them are under way.
+func TestSamplesInGroupsGiveTheSame(t *testing.T) {
+	s := references(t)[2]
+	one := newOneTrial(t, &s, 0, func(o *Options) { o.Precision = precisionFP16 })
+	made := prepared(t, &s, func(o *Options) { o.Precision = precisionFP16 })
+	one.samples = made.samples[:7]
+	run := func(together int) (results [][2][]float32) {
+		graph, _ := one.network.trialGraph(one.store, onnx.Exact)
+		parts, err := graph.Cut(50_000)
+		if err != nil || len(parts) < 3 {
+			t.Fatalf("%d parts, %v", len(parts), err)
+		}
+		loaded, work := 0, &meter{ctx: t.Context()}
+		r := pieces{
+			trial: one.trial, graph: graph, dir: one.dir, work: work, limit: 50_000, together: together, bytes: 1001,
+			weights: func(*onnx.Part) (*onnx.Store, error) { loaded++; return one.store, nil },
+		}
+		if results, err = r.all(); err != nil {
+			t.Fatal(err)
+		}
+		if want := len(parts) * ((7 + together - 1) / together); loaded != want || work.done != 1001 || len(results) != 7 {
+			t.Errorf("%d together: %d parts loaded, want %d; %d of 1001 bytes counted, %d results", together, loaded, want, work.done, len(results))
+		}
+		return results
+	}
+	if all, few := run(8), run(2); !reflect.DeepEqual(all, few) {
+		t.Error("two at a time give other results")
+	}
+	if got := made.together(); got != manyTogether {
+		t.Errorf("%d of a small network together", got)
+	}
+	large := *made
+	large.plain, large.network = openVLA(), openVLA()
+	if got := large.together(); got != fewTogether {
+		t.Errorf("%d of 7B together", got)
 	}
 }
 

@@ -47,7 +47,7 @@ func runExport(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	flags.StringVar(&o.Precision, "precision", o.Precision, "`type` of the weights and of what is computed: fp32, fp16 or bf16 (normalisations, softmax and lm_head stay fp32); int8 or int4 for the language model's linear layers")
 	flags.StringVar(&o.VisionPrecision, "vision-precision", "", "`type` of the vision towers and the projector: fp32, fp16 or bf16 (default that of --precision, or fp16 with int8 and int4)")
 	flags.StringVar(&o.Activations, "activations", "", "`type` in which a language model with int8 or int4 weights computes: fp32, fp16 or bf16 (default fp32)")
-	observations := flags.String("observations", "", "JSON `file` to measure the damage of the precision on, [{\"images\": [\"head.jpg\", ...], \"instruction\": \"...\", \"state\": [...]}, ...] (default made ones)")
+	observations := flags.String("observations", "", "JSON `file` to measure the damage of the precision on, [{\"images\": [\"head.jpg\", ...], \"instruction\": \"...\", \"state\": [...]}, ...] (default made ones); of a 7B model each takes minutes")
 	flags.IntVar(&o.BlockSize, "block-size", o.BlockSize, "`weights` that share a scale with int8 and int4: 32, 64 or 128 (default 32)")
 	flags.BoolVar(&o.Asymmetric, "asymmetric", false, "give each block of int8 or int4 weights a zero point of its own")
 	flags.IntVar(&o.Unroll, "unroll", 0, "lay out so many decoding `rounds` one after the other, for runtimes that take no Loop, If or float64, such as TensorRT; no run can have more (default a Loop)")
