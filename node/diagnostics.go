@@ -179,6 +179,10 @@ func (n *Node) policyStatus(now time.Time) msgs.DiagnosticStatus {
 	if active && reason != "" {
 		worsen(&s, msgs.DiagnosticWarn, "no chunk: %s", reason)
 	}
+	if err := n.decoding.fault(); err != nil {
+		worsen(&s, msgs.DiagnosticWarn, "parameters decode.* are not in force: %v", err)
+		value(&s, "decode", "not in force: %v", err)
+	}
 	if n.lock != nil {
 		lost := n.losses()
 		if lost > 0 {

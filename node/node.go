@@ -38,6 +38,7 @@ type Node struct {
 	log      *zap.Logger
 	settings Settings
 	policy   *policy.Policy
+	decoding *decoding
 	executor *control.Executor
 	mapping  *mapping
 	// statistics are the data set's of the arms' joints.
@@ -190,6 +191,7 @@ func load(ctx context.Context, rn ros.Node, settings Settings, log *zap.Logger, 
 	if err != nil {
 		return n, err
 	}
+	n.decoding = newDecoding(n.policy.SetDecode, n.policy.Decode(), log)
 	m := n.policy.Manifest()
 	if n.runtime, err = runtimeOf(settings, n.policy); err != nil {
 		return n, err
@@ -613,26 +615,34 @@ func (n *Node) Close() error {
 	}
 	n.closers = nil
 	errs = append(errs, n.recorder.close())
+	n.decoding.close()
 	if n.policy != nil {
 		errs = append(errs, n.policy.Close())
 	}
 	return errors.Join(errs...)
 }
 
-// SetLive changes the live settings from the next chunk on.
+// SetLive changes the live settings: those of the motion at once, whatever becomes of
+// the others, those of decoding from the next chunk on, or from when their graph is
+// loaded.
 func (n *Node) SetLive(live Live) error {
-	if err := n.policy.SetDecode(live.Decode); err != nil {
-		return err
-	}
-	if err := n.executor.SetLive(live.Motion); err != nil {
-		return err
+	moves := n.executor.SetLive(live.Motion)
+	decodes := policy.CheckDecode(live.Decode, n.policy.Manifest())
+	if decodes == nil {
+		decodes = n.decoding.change(live.Decode)
 	}
 	n.mu.Lock()
 	before := n.live
 	n.live = live
+	if moves != nil {
+		n.live.Motion = before.Motion
+	}
+	if decodes != nil {
+		n.live.Decode = before.Decode
+	}
 	n.mu.Unlock()
 	n.recorder.parameters(before.Parameters, live.Parameters)
-	return nil
+	return errors.Join(moves, decodes)
 }
 
 func (n *Node) currentLive() Live {

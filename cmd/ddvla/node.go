@@ -147,7 +147,7 @@ func (c *configuration) serve(rn ros.Node, n live, log *zap.Logger) error {
 			err = n.SetLive(live)
 		}
 		if err != nil {
-			log.Error("parameters were not applied", zap.Strings("changed", changed), zap.Error(err))
+			log.Error("not all parameters were applied", zap.Strings("changed", changed), zap.Error(err))
 			return
 		}
 		log.Info("parameters changed", zap.Strings("changed", changed))
