@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 )
@@ -79,9 +80,10 @@ func openRegular(fsys fs.FS, name string) (fs.File, int64, error) {
 	return f, info.Size(), err
 }
 
-// OpenDir opens the weights of a checkpoint directory. Where there is an index,
-// it decides; it and the shards must list the same tensors. Which links the
-// names may follow is for fsys to say.
+// OpenDir opens the weights of a checkpoint directory. Where there is an index, it and
+// the shards must list the same tensors, and weights beside it that it does not name
+// are refused, since they may be the newer ones. Which links the names may follow is
+// for fsys to say.
 func OpenDir(fsys fs.FS) (*Reader, error) {
 	index, err := readIndex(fsys)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -92,6 +94,10 @@ func OpenDir(fsys fs.FS) (*Reader, error) {
 		return r, err
 	} else if err != nil {
 		return nil, err
+	}
+	named := slices.Contains(slices.Collect(maps.Values(index)), singleFile)
+	if _, err := fs.Stat(fsys, singleFile); !errors.Is(err, fs.ErrNotExist) && !named {
+		return nil, fmt.Errorf("there are both %s and %s, which does not name it; move out the one that is not of this checkpoint", singleFile, indexFile)
 	}
 	return openShards(fsys, index)
 }

@@ -197,6 +197,28 @@ func TestShards(t *testing.T) {
 	}
 }
 
+// Weights beside an index that says nothing of them are not passed over.
+func TestWeightsBesideTheIndexAreRefused(t *testing.T) {
+	dir := shards(t, `{"weight_map":{"a":"1.safetensors","b":"2.safetensors"}}`)
+	raw := file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, 4)
+	if err := os.WriteFile(filepath.Join(dir, singleFile), raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenDir(os.DirFS(dir)); err == nil || !strings.Contains(err.Error(), "there are both model.safetensors and model.safetensors.index.json") || !strings.Contains(err.Error(), "move out") {
+		t.Errorf("got %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, indexFile), []byte(`{"weight_map":{"a":"model.safetensors"}}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r, err := OpenDir(os.DirFS(dir))
+	if err != nil {
+		t.Fatalf("an index that names it: %v", err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestHostileIndexesAreRefused(t *testing.T) {
 	for _, c := range []struct{ text, index string }{
 		{`tensor "b" of 2.safetensors is listed in "1.safetensors"`, `{"weight_map":{"a":"1.safetensors","b":"1.safetensors","c":"2.safetensors"}}`},
