@@ -394,6 +394,40 @@ func TestStatisticsThatNoRunOpensAreRefused(t *testing.T) {
 	}
 }
 
+// All that config.json says of the data set is compared, the state as far as the model
+// takes one.
+func TestStatisticsInTwoFilesAreCompared(t *testing.T) {
+	s := copied(t, 0)
+	stated := func(change func(set map[string]any)) {
+		var sets map[string]map[string]any
+		if err := readJSON(os.DirFS(s.dir), bundle.StatisticsFile, &sets); err != nil {
+			t.Fatal(err)
+		}
+		change(sets["random"])
+		edit(t, filepath.Join(s.dir, configFile), map[string]any{"norm_stats": sets})
+	}
+	part := func(set map[string]any, name string) map[string]any { return set[name].(map[string]any) }
+	for _, c := range []struct {
+		want   string
+		change func(set map[string]any)
+	}{
+		{"", func(map[string]any) {}},
+		{"", func(set map[string]any) { delete(set, "proprio") }},
+		{"", func(set map[string]any) { part(set, "proprio")["min"] = []int{-9, -9, -9, -9, -9} }}, // not what bounds_q99 reads
+		{`disagree about the states of "random": dataset_statistics.json says low[0] is`, func(set map[string]any) { part(set, "proprio")["q01"] = []int{-9, -9, -9, -9, -9} }},
+		{`disagree about the states of "random": dataset_statistics.json has 5 dimensions, config.json norm_stats 4`, func(set map[string]any) { part(set, "proprio")["q99"] = []int{9, 9, 9, 9} }},
+		{"config.json norm_stats has other bin_edges than dataset_statistics.json", func(set map[string]any) {
+			part(set, "action")["bin_edges"] = [][]float64{{-1, 0, 1}, {}, {}, {}, {}, {}, {}}
+		}},
+	} {
+		stated(c.change)
+		_, err := MakePlan(s.options(""))
+		if c.want == "" && err != nil || c.want != "" && (!errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("got %v, want %q", err, c.want)
+		}
+	}
+}
+
 // notANumber puts a NaN into a float16 tensor of the weights.
 func notANumber(t *testing.T, dir, name string) {
 	t.Helper()

@@ -167,7 +167,7 @@ func (o *Options) manifest(c *checkpoint, n *network) (bundle.Manifest, error) {
 	if o.Decode.Preset == string(decode.Autoregressive) && !n.hasAutoregressive() {
 		return bundle.Manifest{}, fmt.Errorf("%w preset is autoregressive, which is for tokens with causal attention; this model's attention is %s", ErrOption, n.attention)
 	}
-	key, set, err := c.readStatistics(o)
+	key, set, err := c.readStatistics(o, n)
 	if err != nil {
 		return bundle.Manifest{}, err
 	}

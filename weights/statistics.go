@@ -43,7 +43,7 @@ type dataset struct {
 // readStatistics reads dataset_statistics.json and keeps its bytes for the
 // bundle. Stock OpenVLA checkpoints lack it and have the same as norm_stats in
 // config.json; a checkpoint that has both must not contradict itself about key.
-func (c *checkpoint) readStatistics(o *Options) (key string, set dataset, err error) {
+func (c *checkpoint) readStatistics(o *Options, n *network) (key string, set dataset, err error) {
 	var sets, inConfig map[string]dataset
 	where := bundle.StatisticsFile
 	if len(c.config.NormStats) > 0 {
@@ -76,19 +76,34 @@ func (c *checkpoint) readStatistics(o *Options) (key string, set dataset, err er
 		return "", set, fmt.Errorf("%w unnorm-key is %q, %s has %q", ErrOption, key, where, keys)
 	}
 	if other, ok := inConfig[key]; ok {
-		if err := compareColumns(key, set.Action, other.Action, o.Normalization); err != nil {
+		if err := set.compare(&other, key, o, n); err != nil {
 			return "", set, err
 		}
 	}
 	return key, set, nil
 }
 
+// compare refuses a config.json that contradicts dataset_statistics.json. A config.json
+// that does not tell of the state, or of bins, does not.
+func (set *dataset) compare(inConfig *dataset, key string, o *Options, n *network) error {
+	if err := compareColumns(key, "actions", set.Action, inConfig.Action, o.Normalization); err != nil {
+		return err
+	}
+	if edges := inConfig.Action.BinEdges; edges != nil && !slices.EqualFunc(edges, set.Action.BinEdges, slices.Equal[[]float64]) {
+		return fmt.Errorf("%w: the files disagree about the actions of %q: %s norm_stats has other bin_edges than %s; remove the wrong one", ErrConfig, key, configFile, bundle.StatisticsFile)
+	}
+	if low, _ := inConfig.Proprio.bounds(o.Normalization); n.proprio == nil || len(low) == 0 {
+		return nil
+	}
+	return compareColumns(key, "states", set.Proprio, inConfig.Proprio, o.Normalization)
+}
+
 // compareColumns names the first number in which dataset_statistics.json and
-// config.json differ.
-func compareColumns(key string, file, inConfig columns, n bundle.Normalization) error {
+// config.json differ about the given part.
+func compareColumns(key, part string, file, inConfig columns, n bundle.Normalization) error {
 	differ := func(what string, i int, a, b any) error {
-		return fmt.Errorf("%w: the files disagree about the actions of %q: %s says %s[%d] is %v, %s norm_stats says %v; remove the wrong one",
-			ErrConfig, key, bundle.StatisticsFile, what, i, a, configFile, b)
+		return fmt.Errorf("%w: the files disagree about the %s of %q: %s says %s[%d] is %v, %s norm_stats says %v; remove the wrong one",
+			ErrConfig, part, key, bundle.StatisticsFile, what, i, a, configFile, b)
 	}
 	lowA, highA := file.bounds(n)
 	lowB, highB := inConfig.bounds(n)
@@ -97,8 +112,8 @@ func compareColumns(key string, file, inConfig columns, n bundle.Normalization) 
 		a, b []float64
 	}{{"low", lowA, lowB}, {"high", highA, highB}} {
 		if len(v.a) != len(v.b) {
-			return fmt.Errorf("%w: the files disagree about the actions of %q: %s has %d dimensions, %s norm_stats %d; remove the wrong one",
-				ErrConfig, key, bundle.StatisticsFile, len(v.a), configFile, len(v.b))
+			return fmt.Errorf("%w: the files disagree about the %s of %q: %s has %d dimensions, %s norm_stats %d; remove the wrong one",
+				ErrConfig, part, key, bundle.StatisticsFile, len(v.a), configFile, len(v.b))
 		}
 		for i := range v.a {
 			if v.a[i] != v.b[i] {
