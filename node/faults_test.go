@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"math"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"github.com/ddvla/ddvla/msgs"
 	"github.com/ddvla/ddvla/policy"
 	"github.com/ddvla/ddvla/policy/action"
+	"github.com/ddvla/ddvla/policy/decode"
 	"github.com/ddvla/ddvla/ros"
 	"github.com/ddvla/ddvla/ros/local"
 	"github.com/ddvla/ddvla/ros/param"
@@ -500,5 +502,40 @@ func TestWhenToThinkAgain(t *testing.T) {
 		if got := thinkAt(began, began.Add(c.now), period, c.wanted).Sub(began); got != c.want {
 			t.Errorf("%s: after %v, want %v", name, got, c.want)
 		}
+	}
+}
+
+// What the network gives that is no number stops the arms; pictures that cannot be read
+// and the like only make no chunk.
+func TestNumbersThatAreNoneStopTheArms(t *testing.T) {
+	r := newRig(t)
+	values := make([]float32, r.node.policy.Manifest().Action.Tokens())
+	values[9] = float32(math.NaN())
+	_, regression := r.node.policy.Codec().ChunkFromRegression(values)
+	_, mean := r.node.policy.Codec().Chunk(values)
+	for name, c := range map[string]struct {
+		err   error
+		stops bool
+		joint string
+	}{
+		"confidence":       {&decode.ConfidenceError{Position: 3*14 + 9, Confidence: float32(math.NaN())}, true, "right/joint3"},
+		"an L1 head's":     {regression, true, ""},
+		"means of bins":    {mean, true, ""},
+		"a broken picture": {errors.New("inference: the picture is broken"), false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.enable()
+			r.run(500 * time.Millisecond)
+			r.node.inferenceFailed(c.err)
+			r.run(time.Second)
+			s := r.node.executor.Status()
+			if stopped := s.Mode == control.Held && s.Code == control.NonFinite; stopped != c.stops {
+				t.Errorf("%s, %s", s.Mode, s.Code)
+			}
+			if told := r.logged(control.NonFinite.Sentence()); len(told) == 0 == c.stops || c.joint != "" && !strings.Contains(told[0], c.joint) {
+				t.Errorf("told %q", told)
+			}
+		})
 	}
 }

@@ -3,6 +3,9 @@ package node
 import (
 	"context"
 	"errors"
+	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -12,6 +15,7 @@ import (
 	"github.com/ddvla/ddvla/msgs"
 	"github.com/ddvla/ddvla/policy"
 	"github.com/ddvla/ddvla/policy/action"
+	"github.com/ddvla/ddvla/policy/decode"
 )
 
 // thinkOnce makes one chunk from the newest observation, gives it to the
@@ -90,10 +94,7 @@ func (n *Node) makeChunk(ctx context.Context, b begun) error {
 		n.tellInference(record, OutcomeTerminated, "")
 		return nil
 	case err != nil:
-		n.mu.Lock()
-		n.stats.failed++
-		n.mu.Unlock()
-		n.idle("inference failed", "inference failed: "+err.Error())
+		n.inferenceFailed(err)
 		n.tellInference(record, OutcomeFailed, err.Error())
 		return nil
 	}
@@ -137,6 +138,37 @@ func (n *Node) makeChunk(ctx context.Context, b begun) error {
 	}
 	n.tellInference(record, outcome, reason)
 	return nil
+}
+
+// inferenceFailed notes why there is no chunk, and stops the arms where the network gave
+// no usable numbers: what it says next is no better.
+func (n *Node) inferenceFailed(err error) {
+	n.mu.Lock()
+	n.stats.failed++
+	n.mu.Unlock()
+	n.idle("inference failed", "inference failed: "+err.Error())
+	if noNumbers(err) {
+		// As for any chunk that is not finite, whatever it was made for.
+		n.executor.Replace(control.Trajectory{Stamp: n.ros.Now(), Rate: 1, Values: n.notFinite(err)}, n.ros.Now())
+	}
+}
+
+// noNumbers reports whether an inference failed by what the network gave, not by what it
+// was given. An L1 head has no confidences: its values themselves are refused, by an
+// error that only its text tells.
+func noNumbers(err error) bool {
+	return errors.Is(err, policy.ErrConfidence) || strings.HasPrefix(err.Error(), "action chunk: ")
+}
+
+// notFinite is a row with a NaN, at the joint that the error is about where it tells.
+func (n *Node) notFinite(err error) []float64 {
+	row, at := make([]float64, len(arms)*armJoints), 0
+	var bad *decode.ConfidenceError
+	if errors.As(err, &bad) {
+		at = max(slices.Index(n.columns, bad.Position%len(n.policy.Manifest().Action.Dims)), 0)
+	}
+	row[at] = math.NaN()
+	return row
 }
 
 // tellTrace records how a chunk was decoded, and publishes it where that is wanted.
