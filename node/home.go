@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/ddvla/ddvla/control"
@@ -36,6 +37,48 @@ func (n *Node) startPose(m *bundle.Manifest) ([]float64, error) {
 	return pose, nil
 }
 
+// checkPose refuses a pose of an arm that is beyond its limits.
+func checkPose(arm control.Arm, pose []float64, tolerance float64) error {
+	for j, p := range pose {
+		l := arm.Joints[j].Limits
+		if !(p >= l.Lower-tolerance && p <= l.Upper+tolerance) {
+			return fmt.Errorf("%s is at %v; its limits are %.4g to %.4g", arm.Joints[j].Name, p, l.Lower, l.Upper)
+		}
+	}
+	return nil
+}
+
+// checkHome refuses a start pose that the arms cannot take.
+func (s Settings) checkHome() error {
+	for a, pose := range s.Home {
+		if err := checkPose(s.Control.Layout[a], pose, s.Control.LimitTolerance); err != nil {
+			return fmt.Errorf("parameter home.%s: %w", arms[a], err)
+		}
+	}
+	return nil
+}
+
+// goesHome says why the arms cannot go to a pose now, before anything is ended for it.
+func (n *Node) goesHome(pose []float64) error {
+	c := &n.settings.Control
+	for a, side := range arms {
+		if err := checkPose(c.Layout[a], pose[a*armJoints:(a+1)*armJoints], c.LimitTolerance); err != nil {
+			return fmt.Errorf("start pose of the %s arm: %w; set the parameter home.%s", side, err, side)
+		}
+	}
+	s := n.executor.Status()
+	switch {
+	case s.Mode == control.Disabled:
+		return errors.New("the arms are disabled; enable them before they go to the start pose")
+	case s.Code.Latched():
+		return fmt.Errorf("the arms are stopped (%v); enable them before they go to the start pose", s.Code)
+	}
+	if released := n.released(n.ros.Now()); released != "" {
+		return fmt.Errorf("the deadman is not held (%s)", released)
+	}
+	return nil
+}
+
 // home takes enabled arms slowly to the start pose. What they were doing ends, and
 // so does the instruction: they must not set out again by themselves.
 func (n *Node) home() error {
@@ -46,14 +89,14 @@ func (n *Node) home() error {
 	if err != nil {
 		return err
 	}
-	// Else it is refused, with the reason.
-	if s := n.executor.Status(); s.Mode != control.Disabled && !s.Code.Latched() {
-		n.observer.setInstruction("")
-		n.recorder.forgets()
-		if n.lock != nil {
-			n.lock.forget()
-		}
-		n.flush()
+	if err := n.goesHome(pose); err != nil {
+		return err
 	}
+	n.observer.setInstruction("")
+	n.recorder.forgets()
+	if n.lock != nil {
+		n.lock.forget()
+	}
+	n.flush()
 	return n.executor.Home(pose, n.ros.Now())
 }

@@ -254,6 +254,9 @@ func SettingsFrom(v param.Values, m *bundle.Manifest, names *ros.Names) (Setting
 	s.Control.MaxObservationAge = seconds(v.Double("limits.max_observation_age"))
 	s.Control.MaxChunkAge = seconds(v.Double("max_chunk_age"))
 	s.Control.DryRun = v.Bool("dry_run")
+	if err := s.checkHome(); err != nil {
+		return s, err
+	}
 	s.Space, s.Base = spaceFrom(v), v.String("base.topic")
 	guard, err := guardFrom(v, robot, layout)
 	if err != nil {
