@@ -55,6 +55,7 @@ func runPlay(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 	if err != nil {
 		return err
 	}
+	c.tellUnknown(stderr, "play")
 	// A name that begins with _ is hidden from `ros2 node list`.
 	options := ros.Options{Name: "_ddvla_play", Logger: consoleLogger(stderr, "error")}
 	if err := options.FromEnvironment(os.LookupEnv); err != nil {

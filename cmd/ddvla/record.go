@@ -65,13 +65,14 @@ func runRecord(ctx context.Context, args []string, stdout, stderr io.Writer) (er
 	if err := options.Validate(); err != nil {
 		return usageError{err}
 	}
-	wanted, names, err := wantedTopics(rosArgs, given[1:], *all)
+	wanted, c, err := wantedTopics(rosArgs, given[1:], *all)
 	if err != nil {
 		return err
 	}
+	c.tellUnknown(stderr, "record")
 
 	// A name that begins with _ is hidden from `ros2 node list`.
-	conf := ros.Options{Name: "_ddvla_record", Namespace: names.Namespace(), Logger: consoleLogger(stderr, "warn")}
+	conf := ros.Options{Name: "_ddvla_record", Namespace: c.names.Namespace(), Logger: consoleLogger(stderr, "warn")}
 	if err := conf.FromEnvironment(os.LookupEnv); err != nil {
 		return err
 	}
@@ -80,14 +81,17 @@ func runRecord(ctx context.Context, args []string, stdout, stderr io.Writer) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, rn.Close()) }()
+	if c.set.Values().Bool(param.SimTime) {
+		if err := rn.UseSimTime(true); err != nil {
+			return err
+		}
+	}
 	writer, err := bag.Create(given[0], options)
 	if err != nil {
 		return err
 	}
-	t := &tape{node: rn, log: conf.Logger, wanted: wanted, all: *all, tracks: map[string]*recordedTopic{}, stderr: stderr}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	t.recorder, err = bag.NewRecorder(writer, bag.RecorderOptions{QueueBytes: *queue << 20, Failed: cancel})
+	t := newTape(rn, conf.Logger, wanted, *all, stderr)
+	t.recorder, err = bag.NewRecorder(writer, bag.RecorderOptions{QueueBytes: *queue << 20, Failed: t.failed})
 	if err != nil {
 		return errors.Join(err, writer.Close())
 	}
@@ -102,14 +106,14 @@ func runRecord(ctx context.Context, args []string, stdout, stderr io.Writer) (er
 }
 
 // wantedTopics are the topics to record, each with what stands in for it where only
-// that is published, and the names of a node.
-func wantedTopics(args *param.Args, given []string, all bool) (wanted [][]string, names *ros.Names, err error) {
-	c, err := configureFor((&collection{cameras: []string{"head", "wrist_left", "wrist_right"}, size: 224, rate: 20}).manifest(), args)
+// that is published, and the node's configuration.
+func wantedTopics(args *param.Args, given []string, all bool) (wanted [][]string, c *configuration, err error) {
+	c, err = configureFor((&collection{cameras: []string{"head", "wrist_left", "wrist_right"}, size: 224, rate: 20}).manifest(), args)
 	if err != nil {
 		return nil, nil, err
 	}
 	if all {
-		return nil, c.names, nil
+		return nil, c, nil
 	}
 	resolve := func(topic string) (string, error) {
 		full, err := c.names.Topic(topic)
@@ -126,7 +130,7 @@ func wantedTopics(args *param.Args, given []string, all bool) (wanted [][]string
 			}
 			wanted = append(wanted, []string{full})
 		}
-		return wanted, c.names, nil
+		return wanted, c, nil
 	}
 	inputs, err := c.settings.Inputs(c.names)
 	if err != nil {
@@ -147,7 +151,7 @@ func wantedTopics(args *param.Args, given []string, all bool) (wanted [][]string
 		wanted = append(wanted, []string{full})
 	}
 	slices.SortFunc(wanted, func(a, b []string) int { return strings.Compare(a[0], b[0]) })
-	return wanted, c.names, nil
+	return wanted, c, nil
 }
 
 // report tells what the bag has. A bag without a message is an error.
@@ -155,7 +159,10 @@ func (t *tape) report(w io.Writer, dir string, length time.Duration) error {
 	written, dropped := t.recorder.Written(), t.recorder.Dropped()
 	fmt.Fprintf(w, "%s: %d messages in %.1f s", dir, written, length.Seconds())
 	if dropped > 0 {
-		fmt.Fprintf(w, ", %d DROPPED: the disk was too slow", dropped)
+		fmt.Fprintf(w, ", %d DROPPED: %s", dropped, t.whyDropped())
+	}
+	if n := t.untimed.Load(); n > 0 {
+		fmt.Fprintf(w, ", %d NOT RECORDED: /clock said 0", n)
 	}
 	fmt.Fprintln(w)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

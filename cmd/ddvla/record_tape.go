@@ -38,8 +38,18 @@ type tape struct {
 	order    []string                  // of tracks, as they came
 	stderr   io.Writer
 
-	told uint64 // messages dropped when that was told last
+	told    uint64                // messages dropped when that was told last
+	untimed atomic.Uint64         // messages that came while /clock said 0
+	odd     atomic.Pointer[error] // why the first message that could not be recorded was not
+	oddTold bool
 }
+
+func newTape(rn ros.Node, log *zap.Logger, wanted [][]string, all bool, stderr io.Writer) *tape {
+	return &tape{node: rn, log: log, wanted: wanted, all: all, tracks: map[string]*recordedTopic{}, stderr: stderr}
+}
+
+// failed takes what the recorder says of what it could not write; run tells it.
+func (t *tape) failed(err error) { t.odd.Store(&err) }
 
 // recordedTopic is a topic that is recorded.
 type recordedTopic struct {
@@ -59,7 +69,7 @@ func (k *recordedTopic) lost() uint64 {
 	return n
 }
 
-// run records until ctx ends, which is no error, or writing fails, which is one.
+// run records until ctx ends, or until writing fails, which closing the recorder tells.
 func (t *tape) run(ctx context.Context) error {
 	graph, ok := t.node.(ros.Grapher)
 	if !ok {
@@ -78,28 +88,61 @@ func (t *tape) run(ctx context.Context) error {
 	defer ticker.Stop()
 	begin, told := time.Now(), false
 	for {
-		nodes, err := graph.Graph()
-		if err != nil {
-			return err
-		}
-		t.look(nodes)
-		if missing := t.missing(); !told && time.Since(begin) > unheardAfter {
-			told = true
-			if len(missing) > 0 {
-				t.log.Warn("nobody publishes " + strings.Join(missing, ", ") + " so far")
+		// With use_sim_time there is no time to record with before the first /clock.
+		timed := !t.node.Now().IsZero()
+		if timed {
+			nodes, err := graph.Graph()
+			if err != nil {
+				return err
 			}
+			t.look(nodes)
 		}
-		if dropped := t.recorder.Dropped(); dropped > t.told {
-			t.log.Warn("the disk is too slow: messages are dropped", zap.Uint64("dropped", dropped))
-			t.told = dropped
+		if !told && time.Since(begin) > unheardAfter {
+			told = true
+			t.tellMissing(timed)
 		}
+		dropped := t.recorder.Dropped() // those before a failure, if there is none below
+		if t.recorder.Failure() != nil {
+			return nil
+		}
+		t.tellLosses(dropped)
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			// What a message that cannot be recorded would say ends nothing.
-			return t.recorder.Failure()
+			return nil
 		}
 	}
+}
+
+// tellMissing warns of what keeps topics away.
+func (t *tape) tellMissing(timed bool) {
+	if !timed {
+		t.log.Warn("nobody publishes /clock so far, which use_sim_time waits for")
+	} else if missing := t.missing(); len(missing) > 0 {
+		t.log.Warn("nobody publishes " + strings.Join(missing, ", ") + " so far")
+	}
+}
+
+// tellLosses warns of messages that were not recorded, which ends nothing.
+func (t *tape) tellLosses(dropped uint64) {
+	if err := t.odd.Load(); err != nil && !t.oddTold {
+		t.log.Warn("a message is not recorded", zap.Error(*err))
+		t.oddTold = true
+	} else if dropped > t.told {
+		t.log.Warn("messages are dropped: "+t.whyDropped(), zap.Uint64("dropped", dropped))
+	}
+	t.told = dropped
+}
+
+// whyDropped is what the recorder dropped messages for.
+func (t *tape) whyDropped() string {
+	switch {
+	case t.recorder.Failure() != nil:
+		return "writing failed"
+	case t.odd.Load() != nil:
+		return "some cannot be recorded, or the disk is too slow"
+	}
+	return "the disk is too slow"
 }
 
 // look subscribes to topics that are wanted and published.
@@ -161,8 +204,13 @@ func (t *tape) take(name string, ends []ros.Endpoint) {
 	}
 	k.qos = qos
 	sub, err := t.node.Subscribe(name, k.typ, qos, func(raw []byte, _ time.Time) {
+		now := t.node.Now()
+		if now.IsZero() {
+			t.untimed.Add(1)
+			return
+		}
 		k.heard.Add(1)
-		t.recorder.Record(name, t.node.Now(), raw)
+		t.recorder.Record(name, now, raw)
 	})
 	if err != nil {
 		t.log.Warn("a topic is not recorded", zap.String("topic", name), zap.Error(err))

@@ -9,11 +9,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/ddvla/ddvla/bag"
 	"github.com/ddvla/ddvla/msgs"
@@ -34,12 +36,12 @@ type taping struct {
 
 func startTape(t *testing.T, bus *local.Bus, options bag.Options, all bool, wanted ...[]string) *taping {
 	t.Helper()
-	p := newTape(t, bus, options, all, wanted...)
+	p := newTaping(t, bus, options, all, wanted...)
 	p.start()
 	return p
 }
 
-func newTape(t *testing.T, bus *local.Bus, options bag.Options, all bool, wanted ...[]string) *taping {
+func newTaping(t *testing.T, bus *local.Bus, options bag.Options, all bool, wanted ...[]string) *taping {
 	t.Helper()
 	rn, err := bus.Node(ros.Options{Name: "_ddvla_record"})
 	if err != nil {
@@ -50,8 +52,8 @@ func newTape(t *testing.T, bus *local.Bus, options bag.Options, all bool, wanted
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.tape = &tape{node: rn, log: zap.NewNop(), wanted: wanted, all: all, tracks: map[string]*recordedTopic{}, stderr: io.Discard}
-	if p.tape.recorder, err = bag.NewRecorder(w, bag.RecorderOptions{}); err != nil {
+	p.tape = newTape(rn, zap.NewNop(), wanted, all, io.Discard)
+	if p.tape.recorder, err = bag.NewRecorder(w, bag.RecorderOptions{Failed: p.tape.failed}); err != nil {
 		t.Fatal(err)
 	}
 	return p
@@ -234,7 +236,7 @@ func TestRecordWithoutAType(t *testing.T) {
 	n := speaker(t, bus, "robot")
 	newMouth(t, n, "/foreign", ros.DefaultQoS())
 	known := newMouth(t, n, "/known", ros.DefaultQoS())
-	p := newTape(t, bus, bag.Options{}, true)
+	p := newTaping(t, bus, bag.Options{}, true)
 	p.tape.node = deaf{p.tape.node, p.tape.node.(ros.Grapher)}
 	p.start()
 	rostest.Wait(t, "the other is listened to", known.matched)
@@ -242,6 +244,128 @@ func TestRecordWithoutAType(t *testing.T) {
 	rostest.Wait(t, "it is recorded", func() bool { return p.tape.recorder.Written() == 1 })
 	if got, _ := p.end(); !slices.Equal(texts(t, got["/known"]), []string{"yes"}) {
 		t.Errorf("%q", got)
+	}
+}
+
+// With use_sim_time nothing is recorded before /clock tells a time, and by that time
+// then.
+func TestRecordBySimulatedTime(t *testing.T) {
+	bus := local.NewBus()
+	n := speaker(t, bus, "robot")
+	said := newMouth(t, n, "/said", ros.DefaultQoS())
+	clock, err := ros.Advertise[msgs.Clock](n, "/clock", ros.ClockQoS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tick := func(at time.Time) {
+		t.Helper()
+		if err := clock.Publish(&msgs.Clock{Clock: msgs.TimeOf(at)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := newTaping(t, bus, bag.Options{}, false, []string{"/said"})
+	if err := p.tape.node.UseSimTime(true); err != nil {
+		t.Fatal(err)
+	}
+	p.start()
+	time.Sleep(3 * lookAgain)
+	if said.matched() {
+		t.Error("a topic is recorded before there is a time")
+	}
+	tick(time.Unix(100, 0))
+	rostest.Wait(t, "the topic is listened to", said.matched)
+	tick(time.Unix(0, 0))
+	rostest.Wait(t, "the clock begins again", func() bool { return p.tape.node.Now().IsZero() })
+	said.say("too early")
+	rostest.Wait(t, "it is counted", func() bool { return p.tape.untimed.Load() == 1 })
+	tick(time.Unix(200, 0))
+	rostest.Wait(t, "the clock goes on", func() bool { return p.tape.node.Now().Equal(time.Unix(200, 0)) })
+	said.say("in time")
+	rostest.Wait(t, "it is recorded", func() bool { return p.tape.recorder.Written() == 1 })
+	if got, _ := p.end(); !slices.Equal(texts(t, got["/said"]), []string{"in time"}) {
+		t.Errorf("%q", got)
+	}
+	r, err := bag.Open(p.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.Start().Equal(time.Unix(200, 0)) {
+		t.Errorf("it is of %v", r.Start())
+	}
+}
+
+// lateClock is a node whose clock is out of all bounds at first.
+type lateClock struct {
+	ros.Node
+	ros.Grapher
+	right atomic.Bool
+}
+
+func (c *lateClock) Now() time.Time {
+	if c.right.Load() {
+		return time.Unix(100, 0)
+	}
+	return time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC)
+}
+
+// A message that cannot be recorded ends nothing, and is told.
+func TestRecordGoesOnAfterAnOddMessage(t *testing.T) {
+	bus := local.NewBus()
+	said := newMouth(t, speaker(t, bus, "robot"), "/said", ros.DefaultQoS())
+	p := newTaping(t, bus, bag.Options{}, true)
+	log, told := observer.New(zap.WarnLevel)
+	clock := &lateClock{Node: p.tape.node, Grapher: p.tape.node.(ros.Grapher)}
+	p.tape.node, p.tape.log = clock, zap.New(log)
+	p.start()
+	rostest.Wait(t, "the topic is listened to", said.matched)
+	said.say("odd")
+	rostest.Wait(t, "it is told", func() bool { return told.Len() > 0 })
+	clock.right.Store(true)
+	said.say("good")
+	rostest.Wait(t, "the next one is recorded", func() bool { return p.tape.recorder.Written() == 1 })
+	p.stop()
+	if err := rostest.Receive(t, "the tape ends", p.done); err == nil || !strings.Contains(err.Error(), "/said: time 3000-") {
+		t.Errorf("the tape ends by %v", err)
+	}
+	for i, e := range told.All() {
+		if (i == 0) != (e.Message == "a message is not recorded") || strings.HasSuffix(e.Message, ": the disk is too slow") {
+			t.Errorf("it tells %q", e.Message)
+		}
+	}
+}
+
+// Where writing fails, that is told once, and the disk is not called slow.
+func TestRecordEndsWhereWritingFails(t *testing.T) {
+	bus := local.NewBus()
+	said := newMouth(t, speaker(t, bus, "robot"), "/said", ros.DefaultQoS())
+	p := newTaping(t, bus, bag.Options{MaxFileSize: 1, ChunkSize: 1}, true)
+	log, told := observer.New(zap.WarnLevel)
+	p.tape.log = zap.New(log)
+	p.start()
+	rostest.Wait(t, "the topic is listened to", said.matched)
+	said.say("0")
+	rostest.Wait(t, "it is recorded", func() bool { return p.tape.recorder.Written() == 1 })
+	if err := os.RemoveAll(p.dir); err != nil { // so that the next file cannot be begun
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		said.say(fmt.Sprint(i))
+	}
+	err := rostest.Receive(t, "the tape ends by itself", p.done)
+	if err == nil || strings.Count(err.Error(), "no such file") != 1 {
+		t.Errorf("it ends by %v", err)
+	}
+	for _, e := range told.All() {
+		if strings.Contains(e.Message, "slow") {
+			t.Errorf("it tells %q", e.Message)
+		}
+	}
+	var text strings.Builder
+	if err := p.tape.report(&text, p.dir, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(text.String(), "DROPPED: writing failed") || strings.Contains(text.String(), "slow") {
+		t.Errorf("it reports %s", &text)
 	}
 }
 
@@ -272,13 +396,44 @@ func TestRecordInterrupted(t *testing.T) {
 	}
 }
 
+// In a process of its own: use_sim_time is the recorder's, too.
+func TestRecordWithUseSimTime(t *testing.T) {
+	id := domain(t)
+	dir := filepath.Join(t.TempDir(), "bag")
+	p := start(t, "record", dir, "/said", "--ros-args", "-p", "use_sim_time:=true")
+	c := newCaller(t, id)
+	m := newMouth(t, c.node, "/said", ros.DefaultQoS())
+	clock, err := ros.Advertise[msgs.Clock](c.node, "/clock", ros.ClockQoS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rostest.Wait(t, "it is listened to", func() bool {
+		if err := clock.Publish(&msgs.Clock{Clock: msgs.TimeOf(time.Unix(100, 0))}); err != nil {
+			t.Fatal(err)
+		}
+		return m.matched()
+	})
+	m.say("hello")
+	rostest.Wait(t, "its file is there", func() bool { _, err := os.Stat(filepath.Join(dir, "metadata.yaml")); return err == nil })
+	if err := p.end(syscall.SIGINT); err != nil {
+		t.Fatalf("%v\n%s", err, p.stderr)
+	}
+	r, err := bag.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.Start().Equal(time.Unix(100, 0)) {
+		t.Errorf("it is of %v", r.Start())
+	}
+}
+
 // Without topics they are those of a demonstration, by the robot's names.
 func TestRecordTopicsOfADemonstration(t *testing.T) {
 	args, _, err := param.ParseArgs([]string{"--ros-args", "-r", "~/episode:=/marks", "-p", "cameras.head.topic:=/head/compressed", "-p", "arms.left.command_topic:=/leader"}, os.ReadFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	wanted, names, err := wantedTopics(args, nil, false)
+	wanted, c, err := wantedTopics(args, nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +445,7 @@ func TestRecordTopicsOfADemonstration(t *testing.T) {
 		"/camera_l/color/image_raw|/camera_l/color/image_raw/compressed", "/camera_r/color/image_raw|/camera_r/color/image_raw/compressed",
 		"/ddvla/instruction", "/head/compressed", "/leader", "/marks", "/master/joint_right", "/puppet/joint_left", "/puppet/joint_right",
 	}
-	if !slices.Equal(got, want) || names.Namespace() != "/" {
+	if !slices.Equal(got, want) || c.names.Namespace() != "/" {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
@@ -317,8 +472,12 @@ func TestRecordUsage(t *testing.T) {
 	} {
 		refused(t, c.status, c.names, append([]string{"record"}, c.args...)...)
 	}
-	status, _, stderr := call(t, "record", filepath.Join(t.TempDir(), "bag"), "--for", "1ms")
-	if status != 1 || !strings.Contains(stderr, "nothing was heard") {
+	_, _, stderr := call(t, "record", filepath.Join(t.TempDir(), "bag"), "--for", "1ms", "--ros-args", "--params-file", "../../params/aloha.yaml")
+	if strings.Contains(stderr, "unknown parameter") {
+		t.Errorf("of a robot's params file it says %s", stderr)
+	}
+	status, _, stderr := call(t, "record", filepath.Join(t.TempDir(), "bag"), "--for", "1ms", "--ros-args", "-p", "cameras.hed.topic:=/x")
+	if status != 1 || !strings.Contains(stderr, "nothing was heard") || !strings.Contains(stderr, "unknown parameter cameras.hed.topic ignored") {
 		t.Errorf("status %d: %s", status, stderr)
 	}
 }

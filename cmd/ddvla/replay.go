@@ -67,7 +67,7 @@ func runReplay(ctx context.Context, args []string, stdout, stderr io.Writer) err
 		return err
 	}
 	if *diff {
-		d := differ{path: path, reader: reader, images: *images, every: *every, part: part, instruction: *instruction}
+		d := differ{path: path, reader: reader, images: *images, every: *every, part: part, instruction: *instruction, stderr: stderr}
 		return d.run(ctx, rosArgs, stdout)
 	}
 	r := replay{
@@ -82,6 +82,17 @@ func runReplay(ctx context.Context, args []string, stdout, stderr io.Writer) err
 		err = errors.Join(err, judged.finish(report, stdout))
 	}
 	return err
+}
+
+// tellUnknown tells of parameters of the command line that no node has: misspelt ones,
+// most likely. A recording's own may be of another version.
+func (c *configuration) tellUnknown(w io.Writer, command string) {
+	unknown := c.set.Undeclared()
+	for _, a := range c.args.For(c.names.FullyQualified()) {
+		if slices.Contains(unknown, a.Name) {
+			fmt.Fprintf(w, "ddvla %s: unknown parameter %s ignored; `ddvla params` lists them\n", command, a.Name)
+		}
+	}
 }
 
 // replay feeds one bag through a node.

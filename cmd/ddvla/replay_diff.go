@@ -32,6 +32,7 @@ type differ struct {
 	every       int
 	part        *window
 	instruction string
+	stderr      io.Writer
 
 	topics     map[string]string // full names of ~/inference and ~/action_chunk
 	parameters []param.Assignment
@@ -67,6 +68,7 @@ func (d *differ) run(ctx context.Context, args *param.Args, stdout io.Writer) (e
 	if err != nil {
 		return err
 	}
+	c.tellUnknown(d.stderr, "replay")
 	seed := d.inferences[0].Seed
 	given := args.For(names.FullyQualified())
 	for _, a := range given {

@@ -204,6 +204,8 @@ func TestPlayRefuses(t *testing.T) {
 			refused(t, c.status, c.says, append([]string{"play"}, append(c.args, policy(t)...)...)...)
 		})
 	}
+	_, _, stderr := call(t, append([]string{"play", whole, "--wait", "1ms"}, policy(t, "-p", "decode.round:=1")...)...)
+	says(t, stderr, "ddvla play: unknown parameter decode.round ignored; `ddvla params` lists them\n")
 }
 
 // A recorder or a viewer that listens is not the node.
