@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"os/exec"
@@ -46,15 +47,15 @@ type bench struct {
 // runBench is `ddvla bench`: how long a bundle takes on this machine.
 func runBench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := newFlags("bench", "--bundle DIR [FLAGS]\n"+
-		"Measures how long a policy takes on this machine: chunks of 12 to 1 rounds from pictures to robot units, batches, one round,\n"+
-		"preprocessing, loading, memory. Prints a Markdown table. Times are wall-clock; let the machine do nothing else.")
+		"Measures how long a policy takes on this machine: chunks of 12 to 1 rounds from pictures to robot units, from left to right\n"+
+		"where the bundle has a graph for it, batches, one round, preprocessing, loading, memory. Prints a Markdown table. Times are wall-clock; let the machine do nothing else.")
 	b := bench{progress: stderr}
 	flags.StringVar(&b.dir, "bundle", "", "the policy bundle's `directory`")
 	flags.StringVar(&b.runtime.Library, "library", "", "ONNX Runtime's shared library or its directory; empty searches")
 	provider := flags.String("provider", "cpu", "where the graph runs: cpu, cuda or tensorrt")
 	flags.IntVar(&b.runtime.Device, "device", 0, "number of the GPU")
 	flags.IntVar(&b.runtime.Threads, "threads", 0, "threads of one operator on the CPU; 0 is one per core")
-	flags.IntVar(&b.count, "count", 50, "measured runs of each line at most, after "+strconv.Itoa(benchWarmUp)+" that are not")
+	flags.IntVar(&b.count, "count", 50, "measured runs of each line at most, after up to "+strconv.Itoa(benchWarmUp)+" that are not")
 	flags.DurationVar(&b.limit, "limit", 20*time.Second, "time for each line, after which it is done with what it has, but at least "+strconv.Itoa(benchLeast)+" runs")
 	flags.StringVar(&b.instruction, "instruction", "pick up the red cube and put it into the box", "what the policy is told: a longer prompt takes longer")
 	file := flags.String("json", "", "write the figures to this `FILE` too; - prints them instead of the table")
@@ -68,6 +69,11 @@ func runBench(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		return usageError{fmt.Errorf("--count is %d, must be at least %d", b.count, benchLeast)}
 	case b.limit < 0:
 		return usageError{fmt.Errorf("--limit is %s, must not be negative", b.limit)}
+	}
+	if *file != "" && *file != "-" {
+		if err := checkWritable(*file); err != nil {
+			return fmt.Errorf("--json: %w", err)
+		}
 	}
 	b.runtime.Provider = ort.Provider(*provider)
 	r, err := b.run(ctx)
@@ -89,6 +95,20 @@ func runBench(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	return errors.Join(os.WriteFile(*file, raw, 0o644), r.markdown(stdout))
 }
 
+// checkWritable makes sure that a file can be written, before what it is to hold is
+// measured for minutes. What is in it stays; one that is not there is not left behind.
+func checkWritable(path string) error {
+	_, missing := os.Lstat(path)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err == nil {
+		err = f.Close()
+	}
+	if err == nil && errors.Is(missing, fs.ErrNotExist) {
+		err = os.Remove(path)
+	}
+	return err
+}
+
 // benchReport is the outcome and its JSON form. Times are in milliseconds.
 type benchReport struct {
 	Version    string        `json:"version"`
@@ -106,13 +126,13 @@ type benchReport struct {
 	Load       benchLoad     `json:"load_ms"`
 	Memory     benchMemory   `json:"memory"`
 	CUDAGraphs string        `json:"cuda_graphs"`
-	WarmUp     int           `json:"warm_up"`
+	WarmUp     int           `json:"warm_up"` // runs before each line at most
 	Lines      []benchLine   `json:"lines"`
 	took       time.Duration // for all
 }
 
-// benchLoad is the time to a policy that is ready, its part in which files are hashed, and the loading of
-// the step graph, 0 without one.
+// benchLoad is the time to a policy that is ready to decode in rounds, its part in which
+// files are hashed, and the loading of the step graph, 0 without one.
 type benchLoad struct {
 	Policy float64 `json:"policy"`
 	Verify float64 `json:"verify"`
@@ -199,17 +219,17 @@ func (b *bench) measure(ctx context.Context, name string, run func() error) ([]t
 
 func (b *bench) run(ctx context.Context) (r *benchReport, err error) {
 	start := time.Now()
-	opened, err := bundle.Open(b.dir)
+	// The files are hashed where the policy is opened, and timed there.
+	m, err := bundle.ReadManifest(b.dir)
 	if err != nil {
 		return nil, err
 	}
-	m := &opened.Manifest
+	opened := &bundle.Bundle{Dir: b.dir, Manifest: *m}
 	r = &benchReport{
 		Version: buildVersion(), Policy: m.Name, Bundle: b.dir, Model: m.Model, Chunk: m.Action.Chunk, CPU: machine.CPU(),
 		Provider: b.runtime.Provider, Device: b.runtime.Device, Threads: b.runtime.Threads, WarmUp: benchWarmUp,
 		CUDAGraphs: cudaGraphs(b.runtime.Provider, m.Model.Unrolled),
 	}
-	r.Load.Verify = milliseconds(time.Since(start))
 	tokenizer, err := text.Open(opened.Path(bundle.TokenizerFile), m.Prompt, m.Tokens)
 	if err != nil {
 		return nil, err
@@ -244,14 +264,19 @@ func benchRounds(m *bundle.Manifest) (list []int) {
 
 // policy measures whole chunks, as the node makes them, and their parts.
 func (b *bench) policy(ctx context.Context, opened *bundle.Bundle, r *benchReport) (err error) {
-	start := time.Now()
-	pol, err := model.Open(ctx, b.dir, model.Options{Runtime: b.runtime})
+	m, rounds := &opened.Manifest, benchRounds(&opened.Manifest)
+	start, phases := time.Now(), 0
+	// The bundle's own preset may need another graph than the first lines.
+	pol, err := model.Open(ctx, b.dir, model.Options{Runtime: b.runtime, Decode: &decode.Params{Preset: decode.Greedy, Rounds: rounds[0]}, Phase: func(string) {
+		if phases++; phases == 2 { // in the first one the files are hashed
+			r.Load.Verify = milliseconds(time.Since(start))
+		}
+	}})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, pol.Close()) }()
 	r.Load.Policy = milliseconds(time.Since(start))
-	m := &opened.Manifest
 	o := &model.Observation{Stamp: time.Unix(1, 0), Instruction: b.instruction}
 	if m.Proprio != nil {
 		o.Proprio = make([]float64, len(m.Proprio.Dims))
@@ -297,7 +322,6 @@ func (b *bench) policy(ctx context.Context, opened *bundle.Bundle, r *benchRepor
 	if m.Model.Head == bundle.L1Head {
 		return whole("chunk, one pass", 0, nil)
 	}
-	rounds := benchRounds(m)
 	for _, t := range rounds {
 		if err := whole(fmt.Sprintf("chunk, T = %d", t), t, &decode.Params{Preset: decode.Greedy, Rounds: t}); err != nil {
 			return err
@@ -309,8 +333,14 @@ func (b *bench) policy(ctx context.Context, opened *bundle.Bundle, r *benchRepor
 			return err
 		}
 	}
-	return whole(fmt.Sprintf("chunk, T = %d, commit_confidence 0.95", rounds[0]), rounds[0],
-		&decode.Params{Preset: decode.Greedy, Rounds: rounds[0], CommitConfidence: []float64{0.95}})
+	if err := whole(fmt.Sprintf("chunk, T = %d, commit_confidence 0.95", rounds[0]), rounds[0],
+		&decode.Params{Preset: decode.Greedy, Rounds: rounds[0], CommitConfidence: []float64{0.95}}); err != nil {
+		return err
+	}
+	if !m.HasAutoregressive() {
+		return nil
+	}
+	return whole("chunk, preset autoregressive", 0, &decode.Params{Preset: decode.Autoregressive, Rounds: 1})
 }
 
 // picture is a smooth one of a camera's usual size.
@@ -572,7 +602,7 @@ func (r *benchReport) markdown(w io.Writer) error {
 	if u := r.Model.Unrolled; u > 0 {
 		fmt.Fprintf(&out, "unrolled: all %d rounds are computed for every chunk, however many are asked for\n", u)
 	}
-	fmt.Fprintf(&out, "measured in %.0f s; %d runs to warm up before each line; a percentile of few runs is their largest\n", r.took.Seconds(), r.WarmUp)
+	fmt.Fprintf(&out, "measured in %.0f s; up to %d runs to warm up before each line, one where they take longer than --limit; a percentile of few runs is their largest\n", r.took.Seconds(), r.WarmUp)
 	_, err := io.WriteString(w, out.String())
 	return err
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,15 +11,17 @@ import (
 	"time"
 
 	"github.com/ddvla/ddvla/internal/testbundle"
+	"github.com/ddvla/ddvla/policy/bundle"
+	"github.com/ddvla/ddvla/policy/decode"
 	"github.com/ddvla/ddvla/policy/ort"
 	"github.com/ddvla/ddvla/weights"
 )
 
 // benched runs `ddvla bench` and reads its JSON strictly.
-func benched(t *testing.T, bundle string, more ...string) (r benchReport, stdout string) {
+func benched(t *testing.T, dir string, more ...string) (r benchReport, stdout string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "bench.json")
-	status, stdout, stderr := call(t, append([]string{"bench", "--bundle", bundle, "--threads", "1", "--count", "3", "--limit", "0s", "--json", file}, more...)...)
+	status, stdout, stderr := call(t, append([]string{"bench", "--bundle", dir, "--threads", "1", "--count", "3", "--limit", "0s", "--json", file}, more...)...)
 	if status != 0 {
 		t.Fatal(stderr)
 	}
@@ -82,7 +85,7 @@ func TestBench(t *testing.T) {
 		t.Errorf("load %+v, memory %+v", r.Load, r.Memory)
 	}
 	for _, line := range []string{"| what | rounds | runs | p50 ms | p90 ms | p99 ms | chunks/s | actions/s |\n|---|", "| chunk, T = 12 | 12 | 3 | ", "1 threads", "provider cpu",
-		"loading: ", "memory: ", "CUDA graphs: none on the CPU"} {
+		"loading: ", ", of which hashing its files ", "up to 3 runs to warm up", "memory: ", "CUDA graphs: none on the CPU"} {
 		if !strings.Contains(stdout, line) {
 			t.Errorf("no %q in\n%s", line, stdout)
 		}
@@ -99,6 +102,45 @@ func TestBenchL1(t *testing.T) {
 		"the graph alone, batch 1", "the graph alone, batch 4", "the graph alone, batch 16", pictureLine, "tokenizer"}
 	if have := names(t, r); !slices.Equal(have, want) || r.Load.Step != 0 || r.Lines[0].Rounds != 1 {
 		t.Errorf("lines %q, want %q", have, want)
+	}
+}
+
+// A causal bundle is measured as it is decoded, from left to right, too.
+func TestBenchFromLeftToRight(t *testing.T) {
+	r, _ := benched(t, testbundle.With(t, func(o *weights.Options) {
+		o.Attention, o.Decode.Preset = bundle.Causal, string(decode.Autoregressive)
+	}), "--instruction", "go")
+	list := names(t, r)
+	at := slices.Index(list, "chunk, preset autoregressive")
+	if at < 0 || r.Lines[at].Rounds != 112 || r.Lines[at].T != 0 || !(r.Lines[at].Chunks > 0) || !slices.Contains(list, "chunk, T = 12") {
+		t.Fatalf("lines %+v", r.Lines)
+	}
+	if r.Lines[0].Rounds != 12 {
+		t.Errorf("the first line has %d rounds", r.Lines[0].Rounds)
+	}
+}
+
+// A file that cannot be written is told before anything is measured, and one that can is
+// as it was until then.
+func TestBenchTriesItsFileFirst(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "none", "bench.json")
+	status, _, stderr := call(t, "bench", "--bundle", testbundle.Dir(t), "--json", file)
+	if status != 1 || !strings.Contains(stderr, "--json: ") || !strings.Contains(stderr, file) || strings.Contains(stderr, "chunk, T") {
+		t.Errorf("status %d: %s", status, stderr)
+	}
+	old := filepath.Join(t.TempDir(), "old.json")
+	if err := os.WriteFile(old, []byte("old"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	fresh := old + ".new"
+	if err := errors.Join(checkWritable(old), checkWritable(fresh)); err != nil {
+		t.Fatal(err)
+	}
+	if raw, err := os.ReadFile(old); err != nil || string(raw) != "old" {
+		t.Errorf("%q, %v", raw, err)
+	}
+	if _, err := os.Stat(fresh); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s was left (%v)", fresh, err)
 	}
 }
 
