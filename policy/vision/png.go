@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"image"
+	"image/color"
 	"image/png"
 )
 
@@ -44,6 +45,9 @@ func decodePNG(data []byte, p *Pixels) error {
 			case *image.NRGBA64:
 				c := m.NRGBA64At(x, y)
 				put(byte(c.R>>8), byte(c.G>>8), byte(c.B>>8))
+			case *image.Paletted:
+				c := color.NRGBAModel.Convert(m.At(x, y)).(color.NRGBA)
+				put(c.R, c.G, c.B)
 			default:
 				r, g, b, _ := img.At(x, y).RGBA()
 				put(byte(r>>8), byte(g>>8), byte(b>>8))

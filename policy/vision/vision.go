@@ -20,10 +20,6 @@ import (
 // It owns its buffers, so a picture of the size of the one before costs no
 // allocation; it is not for concurrent use.
 type Pipeline struct {
-	// SwapRB exchanges red and blue of every incoming picture, for a camera or a
-	// data set whose encoding field is wrong.
-	SwapRB bool
-
 	cam        bundle.Camera
 	pre, final *resampler // nil: none
 	crop       *bilinear  // nil: none
@@ -106,9 +102,9 @@ func (p *Pipeline) run(in Pixels, dst []byte) error {
 	if want := 3 * p.cam.Resize.Width * p.cam.Resize.Height; len(dst) != want {
 		return fmt.Errorf("camera %q: room for %d bytes, the model's image has %d", p.cam.Name, len(dst), want)
 	}
-	if p.cam.Rotation == 180 || p.SwapRB {
+	if p.cam.Rotation == 180 {
 		p.turned.resize(in.Width, in.Height)
-		turn(p.turned.RGB, in.RGB, p.cam.Rotation == 180, p.SwapRB)
+		turn(p.turned.RGB, in.RGB)
 		in = p.turned
 	}
 	if p.pre != nil {
@@ -136,21 +132,12 @@ func (p *Pipeline) run(in Pixels, dst []byte) error {
 	return nil
 }
 
-// turn copies packed pixels from src to dst, in reverse order for a rotation by
-// 180 degrees, and with red and blue exchanged if told so.
-func turn(dst, src []byte, reverse, swap bool) {
-	step, at := 3, 0
-	if reverse {
-		step, at = -3, len(src)-3
-	}
-	r, b := 0, 2
-	if swap {
-		r, b = 2, 0
-	}
-	for i := 0; i+2 < len(src); i += 3 {
-		d := dst[at : at+3 : at+3]
-		d[0], d[1], d[2] = src[i+r], src[i+1], src[i+b]
-		at += step
+// turn copies packed pixels from src to dst in reverse order: a rotation by 180
+// degrees.
+func turn(dst, src []byte) {
+	for i, at := 0, len(src)-3; at >= 0; i, at = i+3, at-3 {
+		d, s := dst[at:at+3:at+3], src[i:i+3:i+3]
+		d[0], d[1], d[2] = s[0], s[1], s[2]
 	}
 }
 

@@ -193,13 +193,12 @@ func TestWholeRecipeOnPhotographs(t *testing.T) {
 func TestEncodingsGiveTheSamePicture(t *testing.T) {
 	photo := scene(t, 200, 120)
 	want := make([]byte, 3*64*64)
-	run := func(t *testing.T, raw Raw, swap bool) []byte {
+	run := func(t *testing.T, raw Raw) []byte {
 		t.Helper()
 		p, err := New(recipe(64, 0))
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.SwapRB = swap
 		got := bytes.Repeat([]byte{7}, 3*64*64)
 		before := bytes.Clone(raw.Data)
 		if err := p.Raw(raw, got); err != nil {
@@ -210,17 +209,15 @@ func TestEncodingsGiveTheSamePicture(t *testing.T) {
 		}
 		return got
 	}
-	copy(want, run(t, Raw{"rgb8", 200, 120, 600, photo.RGB}, false))
+	copy(want, run(t, Raw{"rgb8", 200, 120, 600, photo.RGB}))
 	for _, c := range []struct {
 		encoding string
 		pixel    func(r, g, b byte) []byte
-		swap     bool
 	}{
-		{"rgb8", func(r, g, b byte) []byte { return []byte{r, g, b} }, false},
-		{"bgr8", func(r, g, b byte) []byte { return []byte{b, g, r} }, false},
-		{"rgba8", func(r, g, b byte) []byte { return []byte{r, g, b, 9} }, false},
-		{"bgra8", func(r, g, b byte) []byte { return []byte{b, g, r, 9} }, false},
-		{"rgb8", func(r, g, b byte) []byte { return []byte{b, g, r} }, true},
+		{"rgb8", func(r, g, b byte) []byte { return []byte{r, g, b} }},
+		{"bgr8", func(r, g, b byte) []byte { return []byte{b, g, r} }},
+		{"rgba8", func(r, g, b byte) []byte { return []byte{r, g, b, 9} }},
+		{"bgra8", func(r, g, b byte) []byte { return []byte{b, g, r, 9} }},
 	} {
 		for _, padding := range []int{0, 5} {
 			raw := Raw{Encoding: c.encoding, Width: 200, Height: 120}
@@ -231,8 +228,8 @@ func TestEncodingsGiveTheSamePicture(t *testing.T) {
 				}
 			}
 			raw.Step = len(raw.Data) / 120
-			if !bytes.Equal(run(t, raw, c.swap), want) {
-				t.Errorf("%s with %d bytes of padding and swap %v gives another picture", c.encoding, padding, c.swap)
+			if !bytes.Equal(run(t, raw), want) {
+				t.Errorf("%s with %d bytes of padding gives another picture", c.encoding, padding)
 			}
 		}
 	}
@@ -254,6 +251,25 @@ func TestEncodingsGiveTheSamePicture(t *testing.T) {
 	}
 	if !bytes.Equal(got, want) {
 		t.Error("PNG gives another picture")
+	}
+}
+
+// Colours of a palette come as they are stored, however transparent.
+func TestPNGWithATransparentPalette(t *testing.T) {
+	img := image.NewPaletted(image.Rect(0, 0, 3, 1), color.Palette{
+		color.NRGBA{200, 100, 50, 255}, color.NRGBA{10, 220, 30, 128}, color.NRGBA{40, 50, 60, 1},
+	})
+	copy(img.Pix, []byte{0, 1, 2})
+	var buf bytes.Buffer
+	if err := png.Encode(&buf, img); err != nil {
+		t.Fatal(err)
+	}
+	var p Pixels
+	if err := decodePNG(buf.Bytes(), &p); err != nil {
+		t.Fatal(err)
+	}
+	if want := []byte{200, 100, 50, 10, 220, 30, 40, 50, 60}; !bytes.Equal(p.RGB, want) {
+		t.Errorf("%v, want %v", p.RGB, want)
 	}
 }
 
