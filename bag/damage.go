@@ -27,6 +27,9 @@ func (e *DamagedError) Error() string {
 	if e.Offset >= 0 {
 		where = fmt.Sprintf(", damaged at byte %d", e.Offset)
 	}
+	if filepath.Base(e.File) == metadataFile { // which has none
+		return fmt.Sprintf("%s: %v; the storage files beside it were read without it; write it anew with `ros2 bag reindex %s`", e.File, e.Err, filepath.Dir(e.File))
+	}
 	return fmt.Sprintf("%s: %d messages read, %s%s: %v; %s", e.File, e.Read, lost, where, e.Err, e.mend())
 }
 

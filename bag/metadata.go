@@ -1,11 +1,14 @@
 package bag
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -145,18 +148,40 @@ func readMetadata(dir string) (*bagInfo, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	// A name may be cut, too; since Galactic more follows the names.
+	missing := slices.ContainsFunc(info.Paths, func(name string) bool {
+		_, err := os.Stat(filepath.Join(dir, name))
+		return errors.Is(err, fs.ErrNotExist)
+	})
+	if missing && info.Version > oldestMetadata && len(info.Files) == 0 {
+		return nil, fmt.Errorf("%s: %w", path, &halfWritten{"it ends in relative_file_paths, with a file that is missing"})
+	}
 	return info, nil
 }
+
+// halfWritten is what is wrong with a metadata.yaml that was not finished: it is empty,
+// or ends within. The storage files may be whole.
+type halfWritten struct{ reason string }
+
+func (e *halfWritten) Error() string {
+	return fmt.Sprintf("it is empty or half-written: %s", e.reason)
+}
+
+func (e *halfWritten) Is(target error) bool { return target == ErrCorrupt }
 
 // parseMetadata reads the text of a metadata.yaml and checks what reading the
 // bag relies on.
 func parseMetadata(text []byte) (*bagInfo, error) {
 	var m metadata
 	if err := yaml.Unmarshal(text, &m); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return nil, &halfWritten{err.Error()}
 	}
 	info := &m.Info
+	// The list of files is next to last in it.
+	begun := len(bytes.TrimSpace(text)) == 0 || bytes.Contains(text, []byte("rosbag2_bagfile_information:"))
 	switch {
+	case begun && len(info.Paths) == 0:
+		return nil, &halfWritten{"relative_file_paths names no file"}
 	case info.Version == 0 && info.Storage == "":
 		return nil, fmt.Errorf("%w: no rosbag2_bagfile_information", ErrNotBag)
 	case info.Version < oldestMetadata || info.Version > newestMetadata:
@@ -172,6 +197,9 @@ func parseMetadata(text []byte) (*bagInfo, error) {
 		return nil, fmt.Errorf("%w: relative_file_paths names no file", ErrCorrupt)
 	}
 	for _, path := range info.Paths {
+		if path == "" {
+			return nil, &halfWritten{"relative_file_paths names a file without a name"}
+		}
 		if !filepath.IsLocal(path) {
 			return nil, fmt.Errorf("%w: file %q lies outside the bag", ErrCorrupt, path)
 		}

@@ -1,7 +1,9 @@
 package bag
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -89,5 +91,54 @@ func TestFoxysNamesOfCompressedFilesAreFound(t *testing.T) {
 	}
 	if got, err := observe(t, r); err != nil || len(got) != 2 {
 		t.Errorf("%d topics, %v", len(got), err)
+	}
+}
+
+// A metadata.yaml that a recorder or a full disk left half-written costs no message, and
+// is told behind the last one.
+func TestHalfWrittenMetadataCostNoMessage(t *testing.T) {
+	for _, name := range []string{"compressed_mcap", "compressed_db3"} {
+		whole := read(t, filepath.Join(bags, name, metadataFile))
+		dir := copyBag(t, filepath.Join(bags, name), false)
+		path := filepath.Join(dir, metadataFile)
+		begins := strings.Index(whole, "compression_mode")
+		sizes := []int{0, 10, 28, 29, 40, 60, 100, begins / 2}
+		for size := begins; size < len(whole); size += 3 {
+			sizes = append(sizes, size)
+		}
+		told := 0
+		for _, size := range sizes {
+			if err := os.WriteFile(path, []byte(whole[:size]), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			r, err := Open(dir)
+			if err != nil {
+				t.Fatalf("%s, %d bytes: %v", name, size, err)
+			}
+			got, err := observe(t, r)
+			compare(t, got, facts(t, name))
+			if err == nil {
+				continue // it ends behind the names of the files
+			}
+			told++
+			var damage *DamagedError
+			if !errors.As(err, &damage) || damage.File != path || !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "ros2 bag reindex "+dir) {
+				t.Fatalf("%s, %d bytes: %v", name, size, err)
+			}
+		}
+		if told < 15 {
+			t.Errorf("%s: %d of %d are told", name, told, len(sizes))
+		}
+		// As a disk leaves it that lost its power.
+		if err := os.WriteFile(path, make([]byte, len(whole)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		r, err := Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := observe(t, r); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s of zeros: %v", name, err)
+		}
 	}
 }

@@ -22,6 +22,7 @@ type Reader struct {
 	path   string
 	files  []storage // in the order of their first messages
 	topics []Topic
+	damage *DamagedError // of metadata.yaml, nil where it is whole
 }
 
 // storage is one file of a bag.
@@ -60,19 +61,19 @@ type cursor interface {
 }
 
 // Open opens a bag: a rosbag2 directory, or a single .mcap or .db3 file. A
-// directory without metadata.yaml, as a recorder that was killed leaves it, is
-// read as the storage files in it.
+// directory without metadata.yaml, or with half of one, as a recorder that was killed
+// leaves it, is read as the storage files in it.
 //
 // A file that is damaged, truncated or without an index is searched for what it
 // still holds, and is an error only at the end of [Reader.Messages]. Files that
 // were compressed whole are unpacked into os.TempDir, one after the other, while
 // they are looked at and again while they are walked.
 func Open(path string) (*Reader, error) {
-	paths, info, err := find(path)
+	paths, info, damage, err := find(path)
 	if err != nil {
 		return nil, fmt.Errorf("bag %s: %w", path, err)
 	}
-	r := &Reader{path: path}
+	r := &Reader{path: path, damage: damage}
 	for i, file := range paths {
 		s, err := openStorage(file)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -97,34 +98,54 @@ func Open(path string) (*Reader, error) {
 	return r, nil
 }
 
-// find lists a bag's storage files, and its metadata if it has some.
-func find(path string) ([]string, *bagInfo, error) {
+// find lists a bag's storage files, and its metadata if it has some. Of metadata that are
+// empty or half-written it returns the damage.
+func find(path string) (paths []string, info *bagInfo, damage *DamagedError, err error) {
 	stat, err := os.Stat(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w; give a rosbag2 directory, or a .mcap or .db3 file", err)
+		return nil, nil, nil, fmt.Errorf("%w; give a rosbag2 directory, or a .mcap or .db3 file", err)
 	}
 	if !stat.IsDir() {
-		return []string{path}, nil, nil
+		return []string{path}, nil, nil, nil
 	}
-	info, err := readMetadata(path)
+	info, err = readMetadata(path)
+	if err == nil {
+		return named(path, info), info, nil, nil
+	}
+	var half *halfWritten
+	if !errors.As(err, &half) && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil, err
+	}
+	paths, listing := storageFiles(path)
 	switch {
-	case err == nil:
-		var paths []string
-		for _, name := range info.Paths {
-			file := filepath.Join(path, name)
-			// Foxy has the bag's name in front of those of compressed files.
-			if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) && info.Version == oldestMetadata {
-				file = filepath.Join(path, filepath.Base(name))
-			}
-			paths = append(paths, file)
-		}
-		return paths, info, nil
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, nil, err
+	case listing != nil && half != nil:
+		return nil, nil, nil, err
+	case listing != nil:
+		return nil, nil, nil, listing
+	case half != nil:
+		damage = &DamagedError{File: filepath.Join(path, metadataFile), Offset: -1, Err: half}
 	}
+	return paths, nil, damage, nil
+}
+
+// named lists the files that a bag's metadata name.
+func named(path string, info *bagInfo) (paths []string) {
+	for _, name := range info.Paths {
+		file := filepath.Join(path, name)
+		// Foxy has the bag's name in front of those of compressed files.
+		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) && info.Version == oldestMetadata {
+			file = filepath.Join(path, filepath.Base(name))
+		}
+		paths = append(paths, file)
+	}
+	return paths
+}
+
+// storageFiles lists the storage files in a directory.
+func storageFiles(path string) ([]string, error) {
 	entries, err := os.ReadDir(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var paths []string
 	for _, e := range entries {
@@ -142,9 +163,9 @@ func find(path string) ([]string, *bagInfo, error) {
 		}
 	}
 	if len(paths) == 0 {
-		return nil, nil, fmt.Errorf("%w: the directory has neither %s nor .mcap or .db3 files", ErrNotBag, metadataFile)
+		return nil, fmt.Errorf("%w: the directory has neither %s nor .mcap or .db3 files", ErrNotBag, metadataFile)
 	}
-	return paths, nil, nil
+	return paths, nil
 }
 
 // openStorage opens a file by what it begins with.
@@ -246,10 +267,14 @@ func (r *Reader) End() time.Time {
 // to the walk: it and its Data are valid until the next step.
 //
 // The walk ends with an error if it was cancelled or failed, or, behind the last
-// message, with a [*DamagedError] for each file of which something is lost.
+// message, with a [*DamagedError] for each file of which something is lost, metadata.yaml
+// included.
 func (r *Reader) Messages(ctx context.Context) iter.Seq2[*Message, error] {
 	return func(yield func(*Message, error) bool) {
 		w := walk{ctx: ctx, waiting: r.files, memory: walkMemory / r.together()}
+		if r.damage != nil {
+			w.damage = []error{r.damage}
+		}
 		defer w.close()
 		for {
 			m, err := w.next()
