@@ -49,7 +49,7 @@ func (r *Runtime) Autoregressive(b *bundle.Bundle) (*Autoregressive, error) {
 		return nil, err
 	}
 	a := &Autoregressive{manifest: &b.Manifest, names: in}
-	_, err = r.load(b.Path(bundle.AutoregressiveFile), bundle.AutoregressiveFile, in, out, &a.session, func(ctx context.Context) error {
+	err = r.load(b.Path(bundle.AutoregressiveFile), bundle.AutoregressiveFile, in, out, &a.session, func(ctx context.Context) error {
 		_, err := a.Run(ctx, probeInputs(&b.Manifest))
 		return err
 	})

@@ -40,7 +40,6 @@ type Fused struct {
 	manifest *bundle.Manifest
 	session  *session
 	names    []string
-	left     []Assignment
 }
 
 // Fused loads the bundle's fused graph. With a GPU provider it loads it twice:
@@ -58,7 +57,7 @@ func (r *Runtime) Fused(b *bundle.Bundle) (*Fused, error) {
 		return nil, err
 	}
 	f := &Fused{manifest: &b.Manifest, names: in}
-	f.left, err = r.load(b.Path(bundle.GraphFile), bundle.GraphFile, in, out, &f.session, func(ctx context.Context) error {
+	err = r.load(b.Path(bundle.GraphFile), bundle.GraphFile, in, out, &f.session, func(ctx context.Context) error {
 		_, err := f.Run(ctx, probeInputs(&b.Manifest))
 		return err
 	})
@@ -67,10 +66,6 @@ func (r *Runtime) Fused(b *bundle.Bundle) (*Fused, error) {
 	}
 	return f, nil
 }
-
-// OnCPU lists the nodes that a GPU provider left to the CPU; none with provider
-// cpu.
-func (f *Fused) OnCPU() []Assignment { return f.left }
 
 // Close frees the graph.
 func (f *Fused) Close() error { return f.session.close() }

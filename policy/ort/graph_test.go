@@ -143,9 +143,6 @@ func TestFusedRunsShapesInTurn(t *testing.T) {
 	m := manifest()
 	inputs, _ := fusedPorts(&m)
 	f := fused(t, r, inBundle(t, m, bundle.GraphFile, simpleFused(t, inputs)))
-	if len(f.OnCPU()) != 0 {
-		t.Errorf("provider cpu leaves nodes to the CPU: %v", f.OnCPU())
-	}
 	for _, c := range []struct {
 		batch, p, rounds int
 		preset           decode.Preset

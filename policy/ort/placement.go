@@ -28,28 +28,28 @@ const cpuProvider = "CPUExecutionProvider"
 // load makes the session of a graph. With a GPU provider it first loads the
 // graph with ONNX Runtime's profiler on, lets probe run it once, and reads from
 // the profile where each node ran, bodies of loops included: the binding has no
-// other way to ask. It returns the nodes left to the CPU and refuses the graph
-// if a matrix product is among them.
-func (r *Runtime) load(path, name string, in, out []string, s **session, probe func(context.Context) error) (left []Assignment, err error) {
+// other way to ask. It logs the nodes left to the CPU and refuses the graph if a
+// matrix product is among them.
+func (r *Runtime) load(path, name string, in, out []string, s **session, probe func(context.Context) error) error {
 	if r.config.Provider != CPU {
 		assigned, err := r.placement(path, name, in, out, s, probe)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		left, err = leftToCPU(assigned)
+		left, err := leftToCPU(assigned)
 		for _, a := range left {
 			r.config.Logger.Info("node left to the CPU", zap.String("graph", name), zap.String("node", a.Node), zap.String("op", a.Op))
 		}
 		if err != nil {
-			return nil, fmt.Errorf("onnxruntime: %s with provider %s: %w", name, r.config.Provider, err)
+			return fmt.Errorf("onnxruntime: %s with provider %s: %w", name, r.config.Provider, err)
 		}
 	}
 	options, err := r.options()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	*s, err = newSession(path, name, in, out, options)
-	return left, errors.Join(err, options.Destroy())
+	return errors.Join(err, options.Destroy())
 }
 
 // placement runs the graph once under the profiler.

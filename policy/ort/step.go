@@ -30,7 +30,7 @@ func (r *Runtime) Step(b *bundle.Bundle) (*Step, error) {
 		return nil, err
 	}
 	s := &Step{manifest: &b.Manifest, names: in}
-	_, err = r.load(b.Path(bundle.StepFile), bundle.StepFile, in, out, &s.session, func(ctx context.Context) error {
+	err = r.load(b.Path(bundle.StepFile), bundle.StepFile, in, out, &s.session, func(ctx context.Context) error {
 		o := probeObservation(&b.Manifest)
 		tokens := make([]int64, b.Manifest.Action.Tokens())
 		return s.run(ctx, &o, tokens)

@@ -29,7 +29,7 @@ func (r *Runtime) Values(b *bundle.Bundle) (*Values, error) {
 		return nil, err
 	}
 	v := &Values{manifest: &b.Manifest, names: in}
-	_, err = r.load(b.Path(bundle.GraphFile), bundle.GraphFile, in, out, &v.session, func(ctx context.Context) error {
+	err = r.load(b.Path(bundle.GraphFile), bundle.GraphFile, in, out, &v.session, func(ctx context.Context) error {
 		o := probeObservation(&b.Manifest)
 		_, err := v.Run(ctx, &o, 1)
 		return err

@@ -20,7 +20,7 @@ type Part struct {
 }
 
 // Cut divides the main graph, in the order of its nodes, into parts that use
-// tensors of at most limit bytes, or one node. It has no Loop and no If; the cuts are
+// tensors of at most limit bytes, or one node. It has no Loop; the cuts are
 // before nodes that use a tensor of the Store.
 func (g *Graph) Cut(limit int64) ([]Part, error) {
 	m := g.scope.model

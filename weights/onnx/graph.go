@@ -53,8 +53,7 @@ func Size(n int) Dim { return Dim{size: int64(n)} }
 // sizes.
 func Symbol(name string) Dim { return Dim{symbol: name} }
 
-// Graph is a graph under construction: the main graph, the body of a Loop or a
-// branch of an If. A body may use every value of the graphs around it.
+// Graph is a graph under construction: the main graph or the body of a Loop. A body may use every value of the graphs around it.
 type Graph struct {
 	scope  *scope
 	prefix string
@@ -102,7 +101,7 @@ func (g *Graph) Scope(part string) *Graph {
 	return &Graph{scope: g.scope, prefix: g.prefix + part + "/", float: g.float}
 }
 
-// Body starts a subgraph for Loop or If.
+// Body starts a subgraph for Loop.
 func (g *Graph) Body(name string) *Graph {
 	s := &scope{model: g.scope.model, parent: g.scope, proto: &pb.GraphProto{Name: g.prefix + name}}
 	return &Graph{scope: s, prefix: g.prefix + name + "/", float: g.float}
@@ -183,20 +182,6 @@ func (g *Graph) Loop(trips, cond Value, state []Value, body *Graph) []Value {
 	}
 	inputs := append([]Value{trips, cond}, state...)
 	return g.Multi("Loop", outputs, inputs, Attr{subgraphAttr("body", body)})
-}
-
-// If adds an If; both branches have no inputs and the same outputs.
-func (g *Graph) If(cond Value, then, otherwise *Graph) []Value {
-	n := len(then.scope.proto.Output)
-	if n == 0 || n != len(otherwise.scope.proto.Output) {
-		g.fail("branches %q and %q have %d and %d outputs", then.scope.proto.Name, otherwise.scope.proto.Name,
-			n, len(otherwise.scope.proto.Output))
-	}
-	if then.scope.parent != g.scope || otherwise.scope.parent != g.scope {
-		g.fail("branches %q and %q were not started by this graph", then.scope.proto.Name, otherwise.scope.proto.Name)
-	}
-	return g.Multi("If", n, []Value{cond},
-		Attr{subgraphAttr("then_branch", then)}, Attr{subgraphAttr("else_branch", otherwise)})
 }
 
 func (g *Graph) add(op string, inputs, outputs []Value, attrs []Attr) *pb.NodeProto {

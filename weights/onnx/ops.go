@@ -16,7 +16,6 @@ func (g *Graph) Min(a, b Value) Value { return g.Op("Min", []Value{a, b}) }
 
 // Element by element.
 
-func (g *Graph) Neg(a Value) Value     { return g.Op("Neg", []Value{a}) }
 func (g *Graph) Exp(a Value) Value     { return g.Op("Exp", []Value{a}) }
 func (g *Graph) Log(a Value) Value     { return g.Op("Log", []Value{a}) }
 func (g *Graph) Sqrt(a Value) Value    { return g.Op("Sqrt", []Value{a}) }
@@ -146,11 +145,6 @@ func (g *Graph) Range(start, limit, delta Value) Value {
 	return g.Op("Range", []Value{start, limit, delta})
 }
 
-// CumSum sums along one axis, each entry included.
-func (g *Graph) CumSum(a Value, axis int64) Value {
-	return g.Op("CumSum", []Value{a, g.Int(axis)})
-}
-
 // Reductions; the axis stays with size one where keep is set.
 
 func (g *Graph) ReduceSum(a Value, keep bool, axes ...int64) Value {
@@ -163,15 +157,6 @@ func (g *Graph) ReduceMean(a Value, keep bool, axes ...int) Value {
 
 func (g *Graph) ReduceMax(a Value, keep bool, axes ...int) Value {
 	return g.Op("ReduceMax", []Value{a}, AttrInts("axes", axes...), keepDims(keep))
-}
-
-func (g *Graph) ReduceMin(a Value, keep bool, axes ...int) Value {
-	return g.Op("ReduceMin", []Value{a}, AttrInts("axes", axes...), keepDims(keep))
-}
-
-// ArgMax returns the lowest index of the largest entry along axis.
-func (g *Graph) ArgMax(a Value, axis int, keep bool) Value {
-	return g.Op("ArgMax", []Value{a}, AttrInt("axis", axis), keepDims(keep), AttrInt("select_last_index", 0))
 }
 
 func keepDims(keep bool) Attr {

@@ -149,9 +149,6 @@ func (s *Store) begin(name string, elem Type, dims []int64, n int) (stored, erro
 	return stored{elem: elem, dims: append([]int64(nil), dims...), offset: s.offset, length: int64(elem.Size()) * int64(n)}, nil
 }
 
-// Has reports whether a tensor was added under this name.
-func (s *Store) Has(name string) bool { _, ok := s.tensors[name]; return ok }
-
 func (s *Store) write(raw []byte) error {
 	n, err := s.w.Write(raw)
 	s.offset += int64(n)
