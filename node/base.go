@@ -21,9 +21,13 @@ const (
 	baseAngularAcceleration = 1.0 // rad/s²
 )
 
-// baseZeros is how often a velocity of 0 is sent, come what may, before disabled arms
-// send nothing: a base goes on with the last velocity that it was told.
-const baseZeros = 4
+// A base goes on with the last velocity that it was told. So 0 is sent for a while after
+// a stop, and at least so often where the arms are sent nothing more; then another
+// publisher may take over.
+const (
+	baseStops = time.Second
+	baseZeros = 4
+)
 
 // baseStands is how long a clock may stand, as simulated time does between two messages,
 // before the base brakes.
@@ -45,7 +49,7 @@ type base struct {
 	now     control.Twist // of the goroutine that drives, as is what follows
 	seen    time.Time     // what the clock showed last
 	stood   time.Duration // for which it has shown that
-	zeros   int           // left to send
+	left    time.Duration // for which velocities are to be sent, at rest too
 	message msgs.Twist
 	raw     []byte
 }
@@ -80,24 +84,29 @@ func (b *base) wanted(now time.Time) control.Twist {
 }
 
 // step returns the velocity to send at a time, dt after the last one, and whether it
-// is to be sent: not where the arms are disabled and the base has come to rest.
-func (b *base) step(mode control.Mode, now time.Time, scale float64, dt time.Duration) (v control.Twist, ok bool) {
+// is to be sent: not where the arms were stopped a while ago, or never enabled, and the
+// base rests.
+func (b *base) step(state control.Status, now time.Time, scale float64, dt time.Duration) (v control.Twist, ok bool) {
 	if b.stood += dt; !now.Equal(b.seen) {
 		b.seen, b.stood = now, 0
 	}
 	var want control.Twist
-	if mode == control.Moving && b.stood < baseStands {
+	if state.Mode == control.Moving && b.stood < baseStands {
 		want = b.wanted(now)
 		want.Linear, want.Angular = want.Linear*scale, want.Angular*scale
 	}
 	b.now.Linear = towards(b.now.Linear, want.Linear, baseAcceleration*dt.Seconds())
 	b.now.Angular = towards(b.now.Angular, want.Angular, baseAngularAcceleration*dt.Seconds())
-	if mode != control.Disabled || b.now != (control.Twist{}) {
-		b.zeros = baseZeros
-		return b.now, true
+	last := baseZeros * dt
+	switch b.left -= dt; {
+	case !state.Silent && !state.Code.Latched():
+		b.left = baseStops
+	case b.now != control.Twist{}:
+		b.left = max(b.left, last)
+	case state.Silent:
+		b.left = min(b.left, last)
 	}
-	b.zeros = max(b.zeros-1, -1)
-	return b.now, b.zeros >= 0
+	return b.now, b.left >= 0
 }
 
 func towards(from, to, most float64) float64 {
@@ -110,23 +119,23 @@ func (n *Node) driveBase(ctx context.Context) {
 	ticker := time.NewTicker(n.executor.Period())
 	defer ticker.Stop()
 	for range ticker.C {
-		mode := n.executor.Status().Mode
+		state := n.executor.Status()
 		if ctx.Err() != nil {
-			mode = control.Disabled
+			state = control.Status{Silent: true}
 		}
-		if sent := n.drive(mode, n.ros.Now()); !sent && ctx.Err() != nil {
+		if sent := n.drive(state, n.ros.Now()); !sent && ctx.Err() != nil {
 			return
 		}
 	}
 }
 
 // drive sends the base's velocity, if one is to be sent.
-func (n *Node) drive(mode control.Mode, now time.Time) (sent bool) {
+func (n *Node) drive(state control.Status, now time.Time) (sent bool) {
 	b := &n.base
 	if b.pub == nil || n.settings.Control.DryRun {
 		return false
 	}
-	v, ok := b.step(mode, now, n.executor.Live().SpeedScale, n.executor.Period())
+	v, ok := b.step(state, now, n.executor.Live().SpeedScale, n.executor.Period())
 	if !ok {
 		return false
 	}

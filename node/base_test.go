@@ -24,7 +24,7 @@ func TestBaseIsDrivenOnlyWhileTheArmsFollow(t *testing.T) {
 	began := time.Unix(100, 0)
 	b.take([]control.Twist{{Linear: 0.1, Angular: 0.2}, {Linear: 0.2}}, began, 10)
 	at := func(ms int, mode control.Mode, scale float64, dt time.Duration) control.Twist {
-		v, _ := b.step(mode, began.Add(time.Duration(ms)*time.Millisecond), scale, dt)
+		v, _ := b.step(control.Status{Mode: mode}, began.Add(time.Duration(ms)*time.Millisecond), scale, dt)
 		return v
 	}
 	for _, c := range []struct {
@@ -119,10 +119,49 @@ func TestBaseComesToRestWhateverEndsTheMotion(t *testing.T) {
 					t.Fatalf("the base changes its speed by %v m/s in a period", d)
 				}
 			}
-			if name == "disable" && len(all) > len(driven)+50 {
-				t.Errorf("%d velocities after disable; another publisher is to take over", len(all)-len(driven))
+			if r.node.executor.Status().Code.Latched() && len(all) > len(driven)+55 {
+				t.Errorf("%d velocities after the arms were stopped; another publisher is to take over", len(all)-len(driven))
 			}
 		})
+	}
+}
+
+// A stop of arms that nobody enabled is no reason to talk to the base, and one of arms
+// that were only for a while.
+func TestBaseIsToldNothingWhereNobodyDrivesIt(t *testing.T) {
+	values := make([]float64, 14)
+	copy(values, []float64{0, 0.6, -0.8, 0, 0.3, 0, 0.03})
+	r, err := startRig(t, constant(t, values, mobile), given("base.topic", param.String("/cmd_vel")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := func() int { return len(published[msgs.Twist](r, "/cmd_vel")) }
+	r.run(100 * time.Millisecond)
+	r.trigger("/ddvla/estop")
+	r.run(time.Second)
+	r.trigger("/ddvla/disable")
+	r.run(time.Second)
+	if n := told(); n != 0 {
+		t.Errorf("%d velocities before enable", n)
+	}
+	r.enable()
+	r.run(time.Second)
+	driven := told()
+	r.trigger("/ddvla/estop")
+	r.run(time.Second)
+	if n := told() - driven; n < 40 || n > 55 {
+		t.Errorf("%d velocities in the second after the stop", n)
+	}
+	stopped := told()
+	r.run(2 * time.Second)
+	if n := told() - stopped; n > 5 {
+		t.Errorf("%d velocities later", n)
+	}
+	// Until somebody enables again.
+	r.enable()
+	r.run(time.Second)
+	if n := told() - stopped; n < 40 {
+		t.Errorf("%d velocities after another enable", n)
 	}
 }
 

@@ -210,7 +210,7 @@ func (n *Node) Step(ctx context.Context, now time.Time, stride int, advance func
 		if c, ok := n.executor.Tick(s.nextTick); ok {
 			n.send(c)
 		}
-		n.drive(n.executor.Status().Mode, s.nextTick)
+		n.drive(n.executor.Status(), s.nextTick)
 		n.tellEvents()
 		if !s.nextDiagnostics.After(s.nextTick) {
 			n.publishDiagnostics()
