@@ -116,6 +116,13 @@ func (c *camera) head() (stamp time.Time, refusal error) {
 	return c.stamp, c.refusals.last
 }
 
+// received is when the newest usable picture came.
+func (c *camera) received() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.rate.last
+}
+
 // clear forgets what was received: after a jump of the clock, stamps from before
 // it mean nothing.
 func (c *camera) clear() {

@@ -119,9 +119,9 @@ func (n *Node) cameraStatus(now time.Time) msgs.DiagnosticStatus {
 	maxAge := n.currentLive().MaxAge
 	for _, c := range n.observer.cameras {
 		c.mu.Lock()
-		stamp, refusal, sequence, refused, hz := c.stamp, c.refusals.last, c.sequence, c.refusals.count, c.rate.hertz(now)
+		sequence, refused, hz := c.sequence, c.refusals.count, c.rate.hertz(now)
 		c.mu.Unlock()
-		n.inputStatus(&s, active, c.name, c.topic, c.heard, now, stamp, maxAge, refusal, sequence, refused, hz)
+		n.inputStatus(&s, active, c, c.name, c.topic, c.heard, now, maxAge, sequence, refused, hz)
 	}
 	return s
 }
@@ -130,17 +130,17 @@ func (n *Node) jointStatus(now time.Time) msgs.DiagnosticStatus {
 	s, active := n.status("joints")
 	maxAge := n.settings.Control.FeedbackTimeout
 	for _, j := range n.observer.joints {
-		stamp, refusal := j.head()
 		j.mu.Lock()
 		count, refused, hz := j.count, j.refusals.count, j.rate.hertz(now)
 		j.mu.Unlock()
-		n.inputStatus(&s, active, j.arm, j.topic, j.heard, now, stamp, maxAge, refusal, count, refused, hz)
+		n.inputStatus(&s, active, j, j.arm, j.topic, j.heard, now, maxAge, count, refused, hz)
 	}
 	return s
 }
 
 // inputStatus adds one topic to a status.
-func (n *Node) inputStatus(s *msgs.DiagnosticStatus, active bool, name, topic string, heard ros.Subscription, now, stamp time.Time, maxAge time.Duration, refusal error, count, refused uint64, hz float64) {
+func (n *Node) inputStatus(s *msgs.DiagnosticStatus, active bool, in input, name, topic string, heard ros.Subscription, now time.Time, maxAge time.Duration, count, refused uint64, hz float64) {
+	stamp, refusal := in.head()
 	value(s, name+".topic", "%s", topic)
 	value(s, name+".rate", "%.1f", hz)
 	value(s, name+".messages", "%d", count)
@@ -155,6 +155,8 @@ func (n *Node) inputStatus(s *msgs.DiagnosticStatus, active bool, name, topic st
 		worsen(s, msgs.DiagnosticError, "%v", refusal)
 	case stamp.IsZero():
 		worsen(s, msgs.DiagnosticStale, "%s: nothing received on %s%s", name, topic, keptAway(heard))
+	case late(in, now, maxAge) != "":
+		worsen(s, msgs.DiagnosticError, "%s: %s", name, late(in, now, maxAge))
 	case now.Sub(stamp) > maxAge:
 		worsen(s, msgs.DiagnosticError, "%s: silent for %.2f s", name, now.Sub(stamp).Seconds())
 	}

@@ -339,3 +339,58 @@ func TestDamagedBytesAreRefused(t *testing.T) {
 		t.Error("no chunk afterwards")
 	}
 }
+
+// A driver or camera whose clock lags sends all the same: nobody is to look for one that
+// does not run.
+func TestInputsWhoseClockLagsAreNotCalledSilent(t *testing.T) {
+	const lag = 3 * time.Second
+	lags := "stamped 3.0"
+	t.Run("camera", func(t *testing.T) {
+		r := newRig(t)
+		r.picture = func(camera string, m *msgs.Image) bool {
+			if camera == "wrist_left" {
+				m.Header.Stamp = msgs.TimeOf(r.now.Add(-lag))
+			}
+			return true
+		}
+		r.enable()
+		r.run(time.Second)
+		if s := r.status("cameras"); s.Level != msgs.DiagnosticError || !strings.Contains(s.Message, "wrist_left: "+lags) {
+			t.Errorf("cameras: level %d, %q", s.Level, s.Message)
+		}
+		if told := r.logged(`camera "wrist_left" (topic ` + leftTopic + "): " + lags); len(told) != 1 || !strings.Contains(told[0], "the clocks of the machines differ") {
+			t.Errorf("told %q", told)
+		}
+		r.send = func(time.Time) {} // and now it is
+		r.run(time.Second)
+		if s := r.status("cameras"); !strings.Contains(s.Message, "silent for") {
+			t.Errorf("cameras: %q", s.Message)
+		}
+	})
+	t.Run("arm", func(t *testing.T) {
+		r := newRig(t)
+		lagging := true
+		r.joints = func(arm int, m *msgs.JointState) bool {
+			if lagging && arm == 1 {
+				m.Header.Stamp = msgs.TimeOf(r.now.Add(-lag))
+			}
+			return true
+		}
+		r.run(time.Second)
+		out := r.trigger("/ddvla/enable")
+		if missing, ok := contains(out.Message, `arm "right"`, lags, "limits.feedback_timeout"); out.Success || !ok {
+			t.Errorf("answered %v %q, which lacks %q", out.Success, out.Message, missing)
+		}
+		if s := r.status("joints"); s.Level != msgs.DiagnosticError || !strings.Contains(s.Message, "right: "+lags) {
+			t.Errorf("joints: level %d, %q", s.Level, s.Message)
+		}
+		lagging = false
+		r.enable()
+		r.run(time.Second)
+		lagging = true
+		r.run(time.Second)
+		if s := r.node.executor.Status(); s.Code != control.FeedbackStale {
+			t.Errorf("code %s", s.Code)
+		}
+	})
+}

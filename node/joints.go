@@ -220,6 +220,13 @@ func (j *joints) head() (stamp time.Time, refusal error) {
 	return stamp, j.refusals.last
 }
 
+// received is when the newest usable message came, a copy of the one before too.
+func (j *joints) received() time.Time {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.rate.last
+}
+
 // newest returns the newest state, and false where there is none.
 func (j *joints) newest() (jointState, bool) {
 	j.mu.Lock()

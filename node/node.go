@@ -543,7 +543,14 @@ func (n *Node) enable(now time.Time) error {
 	if err := n.fits(); err != nil {
 		return err
 	}
-	return n.executor.Enable(now)
+	err := n.executor.Enable(now)
+	for _, j := range n.observer.joints {
+		// The executor knows stamps only, and would look for a driver that runs.
+		if why := late(j, now, n.settings.Control.FeedbackTimeout); err != nil && why != "" {
+			return fmt.Errorf("%s: %s; limits.feedback_timeout is %v", j.what(), why, n.settings.Control.FeedbackTimeout)
+		}
+	}
+	return err
 }
 
 // Activate begins to take observations and to make chunks of them. The arms stand

@@ -160,8 +160,7 @@ func (o *observer) snapshot(s *snapshot, now time.Time, maxAge, maxSkew time.Dur
 	}
 	s.init(o)
 	for i, c := range o.cameras {
-		stamp, refusal := c.head()
-		if err := fresh(c.what(), stamp, refusal, now, maxAge); err != nil {
+		if err := fresh(c, now, maxAge); err != nil {
 			return err
 		}
 		s.raw[i], s.stamps[i] = c.copyTo(s.raw[i])
@@ -170,8 +169,7 @@ func (o *observer) snapshot(s *snapshot, now time.Time, maxAge, maxSkew time.Dur
 		}
 	}
 	for a, j := range o.joints {
-		stamp, refusal := j.head()
-		if err := fresh(j.what(), stamp, refusal, now, maxAge); err != nil {
+		if err := fresh(j, now, maxAge); err != nil {
 			return err
 		}
 		s.states[a], _ = j.at(s.Stamp)
@@ -223,13 +221,24 @@ func (o *observer) complete(s *snapshot, maxSkew time.Duration) error {
 	return nil
 }
 
+// input is a camera or an arm.
+type input interface {
+	what() string
+	head() (stamp time.Time, refusal error)
+	received() time.Time // when the newest usable message came, by the node's clock
+}
+
 // fresh checks one input's newest stamp.
-func fresh(what string, stamp time.Time, refusal error, now time.Time, maxAge time.Duration) error {
+func fresh(in input, now time.Time, maxAge time.Duration) error {
+	what := in.what()
+	stamp, refusal := in.head()
 	switch age := now.Sub(stamp); {
 	case (stamp.IsZero() || age > maxAge) && refusal != nil:
 		return notReady{what + " refused", refusal.Error()}
 	case stamp.IsZero():
 		return notReady{what + " missing", what + ": nothing received yet; is its driver running and the topic's name right?"}
+	case late(in, now, maxAge) != "":
+		return notReady{what + " late", what + ": " + late(in, now, maxAge)}
 	case age > maxAge:
 		return notReady{what + " silent", fmt.Sprintf("%s: silent for %v, more than max_age %v", what, age.Round(time.Millisecond), maxAge)}
 	case age < -maxAge:
@@ -238,15 +247,23 @@ func fresh(what string, stamp time.Time, refusal error, now time.Time, maxAge ti
 	return nil
 }
 
+// late says that an input's messages come, stamped longer ago than maxAge, or nothing:
+// such an input is not silent, and its driver runs.
+func late(in input, now time.Time, maxAge time.Duration) string {
+	stamp, _ := in.head()
+	age := now.Sub(stamp)
+	if stamp.IsZero() || age <= maxAge || now.Sub(in.received()).Abs() > maxAge {
+		return ""
+	}
+	return fmt.Sprintf("stamped %.2f s in the past; the clocks of the machines differ, or it buffers", age.Seconds())
+}
+
 // oldest returns the oldest of the newest stamps of all inputs, or false while
 // one has sent nothing.
 func (o *observer) oldest() (time.Time, bool) {
 	stamp, _ := o.stalest()
 	return stamp, !stamp.IsZero()
 }
-
-// input is a camera or an arm.
-type input interface{ what() string }
 
 // stalest returns the oldest of the newest stamps of all inputs, and whose it
 // is; the stamp is zero where that input has sent nothing.

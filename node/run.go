@@ -146,10 +146,7 @@ func (n *Node) tellEvents() {
 		fields := []zap.Field{
 			zap.Stringer("code", e.Code), zap.String("joint", e.Joint), zap.Float64("value", e.Value), zap.Float64("limit", e.Limit),
 		}
-		if e.Code == control.ObservationStale {
-			_, whose := n.observer.stalest()
-			fields = append(fields, zap.String("input", whose.what()))
-		}
+		fields = append(fields, n.whose(e)...)
 		switch {
 		case fault(e.Code):
 			n.log.Error(e.Code.Sentence(), fields...)
@@ -161,6 +158,30 @@ func (n *Node) tellEvents() {
 			n.log.Warn(e.Code.Sentence(), fields...)
 		}
 	}
+}
+
+// whose names the input that an event of stale data is about, and says where its stamps
+// are at fault.
+func (n *Node) whose(e control.Event) (fields []zap.Field) {
+	var whose input
+	switch e.Code {
+	case control.ObservationStale:
+		_, whose = n.observer.stalest()
+	case control.FeedbackStale:
+		for _, j := range n.observer.joints {
+			if j.arm == e.Joint {
+				whose = j
+			}
+		}
+	}
+	if whose == nil {
+		return nil
+	}
+	fields = append(fields, zap.String("input", whose.what()))
+	if why := late(whose, e.Time, seconds(e.Limit)); why != "" {
+		fields = append(fields, zap.String("why", why))
+	}
+	return fields
 }
 
 // fault reports whether a code is a stop that nobody asked for, or an e-stop.
