@@ -36,7 +36,7 @@ func spaceParameters() []param.Descriptor {
 		{Name: "workspace.table_height", Default: param.Double(-1), Unit: "m", Range: param.Between(-1, 3), ReadOnly: true,
 			Meaning: "Height of the table above the floor, under which no link may go; below 0 there is none."},
 		{Name: "workspace.table_margin", Default: param.Double(0), Unit: "m", Range: param.Between(0, 0.99), ReadOnly: true,
-			Meaning: "Least distance to the table; fingers end 5 mm short of their shape, so that 0 lets a gripper pick up from it."},
+			Meaning: "Least distance to the table; fingers end 1.4 mm short of their shape, so that 0 lets a gripper pick up from it."},
 	}
 	for _, side := range arms {
 		table = append(table,
