@@ -32,7 +32,7 @@ func runReplay(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	speed := flags.Float64("speed", 0, "so many `times` the recording's speed; 0 is as fast as possible. The node's clock is the recording's at any speed")
 	part := windowFlags(flags)
 	instruction := flags.String("instruction", "", "do `this` instead of what the recording says")
-	diff := flags.Bool("diff", false, "make the chunks of a node that recorded (parameter record) again, from the same observations with the same noise, tokens and parameters, and compare them byte for byte; status 3 where one differs")
+	diff := flags.Bool("diff", false, "make the chunks of a node that recorded (parameter record) again, from the same observations with the same noise, tokens and parameters, and compare them byte for byte; status 3 where one differs or cannot be made again")
 	images := flags.String("images", "", "with --diff, another `bag` of the same run that has the pictures, where the node recorded only their hashes")
 	judged := judgedFlags(flags)
 	rosArgs, rest, err := param.ParseArgs(args, os.ReadFile)

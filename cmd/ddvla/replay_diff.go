@@ -17,7 +17,7 @@ import (
 )
 
 // statusDiffers is the exit status of `ddvla replay --diff` where a chunk is not the
-// recorded one.
+// recorded one, or cannot be made again from a whole recording.
 const statusDiffers = 3
 
 // clockSlack is how much later in a bag than an inference began the messages may be that it

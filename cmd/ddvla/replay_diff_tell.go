@@ -61,7 +61,7 @@ func compareChunks(i *recordedInference, now *node.Repeated) *chunkDifference {
 	return d
 }
 
-// tell prints what came of it, and is an error where something differs.
+// tell prints what came of it, and is an error where something differs or is missing.
 func (d *differ) tell(w io.Writer, seed int64) error {
 	fmt.Fprintf(w, "recorded   %s\n", d.outcomes())
 	fmt.Fprintf(w, "repeated   %d, the same to the byte: %d\n", d.repeated, d.repeated-len(d.differs))
@@ -86,6 +86,10 @@ func (d *differ) tell(w io.Writer, seed int64) error {
 	}
 	if d.repeated == 0 {
 		return errors.New("no inference can be made again from this bag")
+	}
+	// Of a bag that is damaged nobody expects all.
+	if len(d.missing) > 0 && d.damage == nil {
+		return statusError{statusDiffers, fmt.Errorf("%d of %d inferences cannot be made again, as the bag lacks messages of theirs", len(d.missing), len(d.missing)+d.repeated)}
 	}
 	return nil
 }
