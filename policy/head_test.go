@@ -1,10 +1,13 @@
 package policy_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -16,7 +19,12 @@ import (
 // regression opens a policy whose head predicts row everywhere.
 func regression(t *testing.T, row []float32) *policy.Policy {
 	t.Helper()
-	p, err := policy.Open(t.Context(), testbundle.L1(t, row), policy.Options{})
+	return opened(t, testbundle.L1(t, row))
+}
+
+func opened(t *testing.T, dir string) *policy.Policy {
+	t.Helper()
+	p, err := policy.Open(t.Context(), dir, policy.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,11 +100,38 @@ func jointBounds(t *testing.T) [2][]float64 {
 // NaN of the network is no chunk.
 func TestL1HeadRefusesNaN(t *testing.T) {
 	for _, bad := range []float64{math.NaN(), math.Inf(1)} {
-		row := make([]float32, 14)
-		row[9] = float32(bad)
-		p := regression(t, row)
+		p := opened(t, spoilt(t, 9, float32(bad)))
 		if _, err := p.Infer(t.Context(), observe(p.Manifest())); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q is %v", "right_joint3", bad)) {
 			t.Errorf("got %v", err)
 		}
 	}
+}
+
+// spoilt is a bundle whose head predicts a number that no export writes in one column.
+func spoilt(t *testing.T, column int, bad float32) string {
+	t.Helper()
+	const mark = 0.123456789 // is nowhere else in the weights
+	row := make([]float32, 14)
+	row[column] = mark
+	dir := testbundle.L1(t, row)
+	path := filepath.Join(dir, bundle.WeightsFile)
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bits := func(v float32) []byte { return binary.LittleEndian.AppendUint32(nil, math.Float32bits(v)) }
+	if bytes.Count(raw, bits(mark)) != 1 {
+		t.Fatal("the head's number is not in the weights once")
+	}
+	if err := os.WriteFile(path, bytes.Replace(raw, bits(mark), bits(bad), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m, err := bundle.ReadManifest(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bundle.Write(dir, *m, m.FileNames()...); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
