@@ -3,6 +3,7 @@ package bag
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"os"
 	"path/filepath"
@@ -213,6 +214,55 @@ func TestWhatIsNoBagIsNamed(t *testing.T) {
 	}
 	if _, err := Open(filepath.Join(t.TempDir(), "nothing")); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "rosbag2 directory") {
 		t.Errorf("a path that is not there: %v", err)
+	}
+}
+
+// A recorder that was killed leaves messages in SQLite's log. Where that cannot be read, as
+// in a directory that cannot be written, the bag is refused instead of read without them.
+func TestMessagesInAWriteAheadLogAreNotPassedOver(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log.db3")
+	db, err := sql.Open("sqlite3", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	exec := func(query string, args ...any) {
+		t.Helper()
+		if _, err := db.Exec(query, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("PRAGMA journal_mode=WAL")
+	exec("PRAGMA wal_autocheckpoint=0")
+	exec("CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL, serialization_format TEXT NOT NULL, offered_qos_profiles TEXT NOT NULL)")
+	exec("CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER NOT NULL, timestamp INTEGER NOT NULL, data BLOB NOT NULL)")
+	exec("INSERT INTO topics VALUES (1, '/a', 'std_msgs/msg/Bool', 'cdr', '')")
+	for i := range 5 {
+		if i == 2 {
+			exec("PRAGMA wal_checkpoint(TRUNCATE)")
+		}
+		exec("INSERT INTO messages (topic_id, timestamp, data) VALUES (1, ?, 'x')", i)
+	}
+	files := map[string]string{"log.db3": read(t, path), "log.db3-wal": read(t, path+"-wal")}
+	if got := all(t, write(t, files)); len(got) != 5 {
+		t.Errorf("%d of 5 messages", len(got))
+	}
+	// A link to itself keeps SQLite from the log as a directory does that cannot be written,
+	// and root, too.
+	locked := func(files map[string]string) string {
+		dir := write(t, files)
+		if err := os.Symlink("log.db3-shm", filepath.Join(dir, "log.db3-shm")); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	if _, err := Open(locked(files)); !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), "log.db3-wal") || !strings.Contains(err.Error(), "copy the bag") {
+		t.Errorf("with a log that cannot be read: %v", err)
+	}
+	delete(files, "log.db3-wal")
+	if got := all(t, locked(files)); len(got) != 2 {
+		t.Errorf("without the log: %d of 2 messages", len(got))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"os"
 	"path/filepath"
 	"runtime"
 
@@ -28,14 +29,19 @@ type sqliteFile struct {
 }
 
 // openDB opens a .db3 for reading. A file in a directory that cannot be written
-// still opens, as SQLite then takes it for one that nobody changes. With salvage,
-// a file opens that is shorter than it says.
+// still opens, as SQLite then takes it for one that nobody changes, but not where messages
+// are in the log beside it, which it would pass over. With salvage, a file opens that is
+// shorter than it says.
 func openDB(ctx context.Context, path string, salvage bool) (*sql.DB, error) {
 	absolute, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
 	}
 	for _, options := range []string{"mode=ro", "immutable=1"} {
+		if log, err := os.Stat(absolute + "-wal"); options == "immutable=1" && err == nil && log.Size() > 0 {
+			return nil, fmt.Errorf("%w: the newest messages are in %s; copy the bag, with that file, to a directory that can be written",
+				errLog, log.Name())
+		}
 		// 1 MB of cache, which is also what counting sorts in memory; a walk comes to each
 		// page once.
 		uri := url.URL{Scheme: "file", Path: absolute, RawQuery: options + "&_cache_size=-1000"}
@@ -58,6 +64,9 @@ func openDB(ctx context.Context, path string, salvage bool) (*sql.DB, error) {
 	}
 	return nil, err
 }
+
+// errLog is a write-ahead log that cannot be read.
+var errLog = fmt.Errorf("%w: SQLite with a write-ahead log that cannot be read", ErrUnsupported)
 
 func openSQLite(path string) (*sqliteFile, error) {
 	ctx := context.Background()
@@ -100,6 +109,9 @@ func malformed(err error) bool {
 }
 
 func sqliteError(path string, err error) error {
+	if errors.Is(err, errLog) {
+		return fmt.Errorf("%s: %w", filepath.Base(path), err)
+	}
 	if malformed(err) {
 		err = fmt.Errorf("%w; not even its topics can be read: copy the file again", err)
 	}
