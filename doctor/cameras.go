@@ -113,18 +113,20 @@ func (c *Case) camera(r *Report, e *eye, report *CameraReport) {
 	if e.encoding == "mono8" {
 		r.add(Warning, "camera-grey", name, "choose the colour stream", "camera %q sends grey pictures", name)
 	}
-	if moved := c.moved(); e.looks >= 10 && e.changed == 0 && moved > 0.3 {
+	if moved := c.moved(sideOf(name)); e.looks >= 10 && e.changed == 0 && moved > 0.3 {
 		r.add(Warning, "camera-frozen", name, "restart the camera's driver",
 			"%d pictures of camera %q are all the same, though joints moved by %.1f rad in all", e.looks, name, moved)
 	}
 }
 
-// moved is how far the joints of both arms moved between looks, in rad.
-func (c *Case) moved() (way float64) {
+// moved is how far the joints of the arm that carries a camera moved between looks, in
+// rad; of both arms where side is -1. A wrist camera may see nothing of the other arm.
+func (c *Case) moved(side int) (way float64) {
 	for i, k := range c.Listener.looks {
-		if i > 0 {
-			before := c.Listener.looks[i-1]
-			way += travel(&before, &k, 0) + travel(&before, &k, 1)
+		for arm := range sides {
+			if i > 0 && (side < 0 || side == arm) {
+				way += travel(&c.Listener.looks[i-1], &k, arm)
+			}
 		}
 	}
 	return way

@@ -350,6 +350,41 @@ func TestPlantedFaultsAreFoundAndNothingElse(t *testing.T) {
 	}
 }
 
+// A wrist camera that sends the same picture is frozen if its own arm moves, and not if
+// only the other one does.
+func TestAWristCameraIsFrozenWhereItsOwnArmMoves(t *testing.T) {
+	for _, still := range []bool{false, true} {
+		var view []byte
+		pose := map[string][]float64{}
+		got := noticed(patient{fault: func(e *event) bool {
+			switch m := e.msg.(type) {
+			case *msgs.Image:
+				if e.topic == wristL {
+					if view == nil {
+						view = m.Data
+					}
+					m.Data = view
+				}
+			case *msgs.JointState:
+				if still && (e.topic == left || e.topic == leftTo) {
+					if pose[e.topic] == nil {
+						pose[e.topic] = m.Position
+					}
+					m.Position = pose[e.topic]
+				}
+			}
+			return true
+		}}.examine(t))
+		want := []string{"warning camera-frozen wrist_left"}
+		if still {
+			want = nil
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("with an arm that is still: %v: found %q, want %q", still, got, want)
+		}
+	}
+}
+
 // Other scenes, some with cubes on one side only, are as healthy.
 func TestHealthyRobotsAreFoundHealthy(t *testing.T) {
 	for seed := range uint64(6) {
