@@ -271,9 +271,18 @@ func TestPlantedFaultsAreFoundAndNothingElse(t *testing.T) {
 			nil, []param.Assignment{
 				{Name: "cameras.wrist_left.topic", Value: param.String(wristR)}, {Name: "cameras.wrist_right.topic", Value: param.String(wristL)}},
 			[]string{"error cameras-swapped wrist cameras", "warning camera-side wrist_left", "warning camera-side wrist_right"}},
-		"one camera on two topics": {
-			nil, []param.Assignment{{Name: "cameras.wrist_left.topic", Value: param.String(wristR)}},
-			[]string{"error camera-twice wrist_right", "warning camera-side wrist_left"}},
+		"one camera on two topics": {func() fault {
+			var newest []byte
+			return func(e *event) bool {
+				switch m, _ := e.msg.(*msgs.Image); e.topic {
+				case wristL:
+					newest = m.Data
+				case wristR:
+					m.Data = newest
+				}
+				return true
+			}
+		}(), nil, []string{"error camera-twice wrist_right"}},
 		"a gripper in percent": {position(left, func(p []float64) { p[6] *= 100 / 0.07 }), nil, []string{"error joint-unit left_gripper"}},
 		"a gripper in percent, and the parameter for it": {
 			func(e *event) bool {
