@@ -132,7 +132,12 @@ func (j *Judge) compare(c *Chunk) float64 {
 		for row := range j.setup.Horizon {
 			v, want := c.Values[row*n+d], j.recorded(d, j.due(c, row))
 			j.demands[d].row(v, dim)
-			if row > 0 {
+			switch {
+			case dim.speeds():
+				j.demands[d].step(math.Abs(v), dim)
+			case dim.Delta && !dim.Gripper:
+				j.demands[d].step(math.Abs(v)*j.setup.ActionRate, dim)
+			case row > 0:
 				j.demands[d].step(math.Abs(v-c.Values[(row-1)*n+d])*j.setup.ActionRate, dim)
 			}
 			if math.IsNaN(want) {

@@ -256,6 +256,46 @@ func TestDemandsByHand(t *testing.T) {
 	near(t, "fastest", g.Fastest, 4)
 }
 
+// How fast a column is depends on what its values are.
+func TestSpeedsByHand(t *testing.T) {
+	setup := three()
+	setup.Recorded = false
+	setup.Dims = []Dim{
+		{Name: "left_joint1", Unit: "rad"},
+		{Name: "left_joint2", Unit: "rad", Delta: true},
+		{Name: "left_gripper", Unit: "m", Delta: true, Gripper: true, Threshold: 0.035},
+		{Name: "base_x", Arm: "base", Unit: "m/s"},
+	}
+	j := New(setup, nil)
+	j.Add(Chunk{Stamp: after(1), Values: []float64{
+		0.5, -0.05, 0.07, -0.3,
+		0.6, 0.02, 0.06, 0.1,
+		0.4, 0.02, 0.06, 0.1,
+		0.4, 0.01, 0.06, 0.1,
+	}})
+	joints := j.Report(Run{}, nil).Joints
+	for i, want := range []float64{2, 0.5, 0.1, 0.3} {
+		near(t, joints[i].Name, joints[i].Fastest, want)
+	}
+}
+
+// A gripper that goes the wrong way is told by its own direction, and not by that of the
+// joints.
+func TestDirectionOverAllLeavesGrippersOut(t *testing.T) {
+	setup := three()
+	way := func(at time.Time) float64 { return at.Sub(begin()).Seconds() / 10 }
+	j := New(setup, func(_ int, at time.Time) (float64, bool) { return way(at), true })
+	c := Chunk{Stamp: after(1)}
+	for row := range setup.Horizon {
+		v := way(j.due(&c, row))
+		c.Values = append(c.Values, v, v, -v)
+	}
+	j.Add(c)
+	m := j.Report(Run{}, nil).Metrics
+	near(t, "direction", m["direction"], 1)
+	near(t, "direction.left_gripper", m["direction.left_gripper"], -1)
+}
+
 // Six tokens in three rounds: one is given, one masked again.
 func TestDecodingByHand(t *testing.T) {
 	const m = -1

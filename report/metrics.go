@@ -69,13 +69,13 @@ func metrics() []metric {
 		{"mae_percent", "%", "mean absolute error as a share of the range of the training data", "joint", errors(func(e Errors) Figure { return e.Percent })},
 		{"mae_hold", "rad", "mean absolute error of standing still", "joint", errors(func(e Errors) Figure { return e.Hold })},
 		{"skill", "", "1 - mae/mae_hold: 1 is the recording, 0 no better than standing still", "joint", errors(Errors.skill)},
-		{"direction", "", "correlation of predicted with recorded motion, the least of the joints", "joint", func(r *Report, _ *Judge, which string) Figure {
+		{"direction", "", "correlation of predicted with recorded motion, the least of the joints that turn", "joint", func(r *Report, _ *Judge, which string) Figure {
 			if which != "" {
 				return r.joint(which, func(g Joint) Figure { return g.Direction })
 			}
 			least := unknown()
-			for _, g := range r.Joints {
-				if g.Direction.Known() && !(g.Direction >= least) {
+			for i, g := range r.Joints {
+				if r.Dims[i].turns() && g.Direction.Known() && !(g.Direction >= least) {
 					least = g.Direction
 				}
 			}

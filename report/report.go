@@ -16,6 +16,7 @@ package report
 import (
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ddvla/ddvla/policy/decode"
@@ -78,7 +79,8 @@ type Dim struct {
 	// Gripper is set on grippers, which are open above Threshold, in m.
 	Gripper   bool    `json:"gripper,omitempty"`
 	Threshold float64 `json:"threshold,omitempty"`
-	// Delta is set where values are changes, per row, of what nobody recorded.
+	// Delta is set where values are changes, per row, of what nobody recorded; a gripper's
+	// are openings all the same.
 	Delta bool `json:"delta,omitempty"`
 	// Lower, Upper and Velocity (per s) are the limits that the arm would be held to.
 	Lower    float64 `json:"lower"`
@@ -88,6 +90,9 @@ type Dim struct {
 
 // turns reports whether a dimension counts in the errors over all joints.
 func (d Dim) turns() bool { return !d.Gripper && !d.Delta && d.Unit == "rad" }
+
+// speeds reports whether values are velocities themselves, as those of a mobile base.
+func (d Dim) speeds() bool { return strings.HasSuffix(d.Unit, "/s") }
 
 // Actions gives what dimension dim was commanded to at a time, when it was recorded;
 // ok is false where there is nothing.
