@@ -488,6 +488,42 @@ func TestMachinesThatAreTooSmallOrTooSlowAreTold(t *testing.T) {
 	}
 }
 
+// A driver that QoS would keep from the commands is found, by whichever policy.
+func TestDriversThatGetNoCommandsAreTold(t *testing.T) {
+	const deadline = 20 * time.Millisecond
+	latched := ros.LatchedQoS()
+	for name, c := range map[string]struct {
+		asks  ros.QoS
+		given []param.Assignment
+		says  string // empty: it fits
+	}{
+		"the default":                    {ros.DefaultQoS(), nil, ""},
+		"latched":                        {latched, nil, "/driver requests transient_local, this publisher offers volatile"},
+		"a deadline":                     {ros.QoS{Depth: 1, Deadline: deadline}, nil, "/driver requests a deadline of 20ms, this publisher offers no deadline"},
+		"a deadline that the node keeps": {ros.QoS{Depth: 1, Deadline: deadline}, []param.Assignment{{Name: "qos_overrides." + leftTo + ".publisher.deadline", Value: param.Int(int64(deadline))}}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ends := func(topic string, qos ros.QoS) ros.Endpoint {
+				return ros.Endpoint{Name: topic, Type: (*msgs.JointState)(nil).ROSType(), QoS: qos}
+			}
+			r := patient{given: c.given, change: func(k *Case) {
+				k.Live = true
+				k.Graph = []ros.GraphNode{{Name: "/driver", Subscribes: []ros.Endpoint{ends(leftTo, c.asks), ends(rightTo, ros.DefaultQoS())}}}
+			}}.examine(t)
+			var want []string
+			if c.says != "" {
+				want = []string{"error qos " + leftTo}
+			}
+			if got := noticed(r); !slices.Equal(got, want) {
+				t.Fatalf("found %q, want %q", got, want)
+			}
+			if len(want) > 0 && !strings.Contains(r.Findings[0].Sentence, c.says) {
+				t.Error(r.Findings[0].Sentence)
+			}
+		})
+	}
+}
+
 // Memory does not grow with a recording, and what is kept is an even choice.
 func TestKeptSamplesAreAnEvenChoice(t *testing.T) {
 	var kept thinned[int]

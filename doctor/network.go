@@ -117,10 +117,10 @@ func (c *Case) output(r *Report, side, topic string) {
 		case e.Type != typ:
 			r.add(Error, "topic-type", topic, "choose another arms."+side+".command_topic, or set command.output",
 				"%s expects %s on %s, the node sends %s there", name, e.Type, topic, typ)
-		case e.QoS.Reliability < offered.Reliability || e.QoS.Durability > offered.Durability:
-			r.add(Error, "qos", topic, fmt.Sprintf("-p 'qos_overrides.%s.publisher.reliability:=%v' and durability, as %s asks", topic, e.QoS.Reliability, name),
-				"%s would get no commands on %s: it requests %v and %v, the node offers %v and %v",
-				name, topic, e.QoS.Reliability, e.QoS.Durability, offered.Reliability, offered.Durability)
+		case ros.Incompatible(offered, e.QoS) != "":
+			m := ros.Mismatch{Count: 1, Policy: ros.Incompatible(offered, e.QoS), Peer: name, Offered: offered, Requested: e.QoS}
+			r.add(Error, "qos", topic, fmt.Sprintf("-p 'qos_overrides.%s.publisher.%s:=...', as %s asks, or change that", topic, m.Policy, name),
+				"%s would get no commands on %s: %v", name, topic, m)
 		default:
 			listening++
 		}
