@@ -72,7 +72,7 @@ func (d *differ) run(ctx context.Context, args *param.Args, stdout io.Writer) (e
 	seed := d.inferences[0].Seed
 	given := args.For(names.FullyQualified())
 	for _, a := range given {
-		if strings.HasPrefix(a.Name, "decode.") {
+		if strings.HasPrefix(a.Name, "decode.") && !slices.Contains(c.set.Undeclared(), a.Name) {
 			params := c.settings.Live.Decode
 			d.changes.Decode = &params
 		}

@@ -150,9 +150,9 @@ func TestReplayDiff(t *testing.T) {
 		}
 	}
 	// The instruction was a parameter, and is in the recording all the same.
-	_, _, stderr = call(t, "replay", dir, "--diff", "--every", "5", "--ros-args", "-p", "runtime.thread:=2")
-	if stderr != "ddvla replay: unknown parameter runtime.thread ignored; `ddvla params` lists them\n" {
-		t.Errorf("of a misspelt parameter it says %q", stderr)
+	status, _, stderr = call(t, "replay", dir, "--diff", "--every", "5", "--ros-args", "-p", "decode.round:=1")
+	if status != 0 || stderr != "ddvla replay: unknown parameter decode.round ignored; `ddvla params` lists them\n" {
+		t.Errorf("with a misspelt parameter: status %d, %q", status, stderr)
 	}
 	status, stdout, stderr = call(t, "replay", dir, "--every", "5", "--out", filepath.Join(t.TempDir(), "out"), "--ros-args", "-p", "policy:="+testbundle.Dir(t))
 	if status != 0 {
