@@ -142,6 +142,10 @@ func travel(a, b *look, arm int) (way float64) {
 	return way
 }
 
+// joining is how far apart a recorder may come to the topics: those of ROS and of this
+// program look for them ten times a second, and peers take a while to find each other.
+const joining = 500 * time.Millisecond
+
 // timing judges when messages come; what longer silence does is said by effect.
 func (c *Case) timing(r *Report, code, what, about string, t *timing, silence time.Duration, effect string) {
 	report, maxAge := t.report(), c.Settings.Live.MaxAge.Seconds()
@@ -171,7 +175,7 @@ func (c *Case) timing(r *Report, code, what, about string, t *timing, silence ti
 	}
 	// Gaps are between messages; a recording has an end on either side, too.
 	first, last := c.Listener.span()
-	if late := t.first.Sub(first); late > silence {
+	if late := t.first.Sub(first); late > silence+joining {
 		r.add(Warning, code+"-begins-late", about, "begin to record when all drivers run; if they did, look at this one",
 			"%s began %s after the first camera or arm; more than %.2f s without it %s", what, duration(late.Seconds()), silence.Seconds(), effect)
 	}

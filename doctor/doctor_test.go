@@ -333,10 +333,11 @@ func TestPlantedFaultsAreFoundAndNothingElse(t *testing.T) {
 				return e.topic != left || e.at.Before(began) || e.at.After(began.Add(time.Second))
 			}
 		}(), nil, []string{"warning arm-gap left", "warning arm-skew left"}},
-		"a camera that stops":      {between(wristL, 0, 6*time.Second), nil, []string{"warning camera-stopped wrist_left"}},
-		"a camera that comes late": {between(wristR, 4*time.Second, time.Minute), nil, []string{"warning camera-begins-late wrist_right"}},
-		"an arm that stops":        {between(left, 0, 8*time.Second), nil, []string{"warning arm-skew left", "warning arm-stopped left"}},
-		"an arm that comes late":   {between(right, 2*time.Second, time.Minute), nil, []string{"warning arm-begins-late right"}},
+		"a camera that stops":                   {between(wristL, 0, 6*time.Second), nil, []string{"warning camera-stopped wrist_left"}},
+		"a camera that comes late":              {between(wristR, 4*time.Second, time.Minute), nil, []string{"warning camera-begins-late wrist_right"}},
+		"an arm that stops":                     {between(left, 0, 8*time.Second), nil, []string{"warning arm-skew left", "warning arm-stopped left"}},
+		"an arm that comes late":                {between(right, 2*time.Second, time.Minute), nil, []string{"warning arm-begins-late right"}},
+		"a recorder that comes to an arm later": {between(right, 600*time.Millisecond, time.Minute), nil, nil},
 		"a policy that cannot be told a word": {nil, []param.Assignment{{Name: "instruction", Value: param.String("Zxqwv the cube.")}},
 			[]string{"warning instruction-pieces Zxqwv the cube.", "warning instruction-stop Zxqwv the cube."}},
 	} {
