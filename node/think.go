@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -154,10 +153,9 @@ func (n *Node) inferenceFailed(err error) {
 }
 
 // noNumbers reports whether an inference failed by what the network gave, not by what it
-// was given. An L1 head has no confidences: its values themselves are refused, by an
-// error that only its text tells.
+// was given. An L1 head has no confidences: its values themselves are refused.
 func noNumbers(err error) bool {
-	return errors.Is(err, policy.ErrConfidence) || strings.HasPrefix(err.Error(), "action chunk: ")
+	return errors.Is(err, policy.ErrConfidence) || errors.Is(err, action.ErrChunk)
 }
 
 // notFinite is a row with a NaN, at the joint that the error is about where it tells.

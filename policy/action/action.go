@@ -167,7 +167,7 @@ func (c *Codec) chunk(n int, value func(i int) (float64, error)) (*Chunk, error)
 	for i := range n {
 		v, err := value(i)
 		if err != nil {
-			return nil, fmt.Errorf("action chunk: row %d of %q %w", i/c.dims, c.names[i%c.dims], err)
+			return nil, fmt.Errorf("%w: row %d of %q %w", ErrChunk, i/c.dims, c.names[i%c.dims], err)
 		}
 		out.Values[i] = c.robot(i%c.dims, v)
 	}

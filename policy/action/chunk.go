@@ -1,10 +1,14 @@
 package action
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 )
+
+// ErrChunk says that a model gave numbers of which no chunk is made.
+var ErrChunk = errors.New("action chunk")
 
 // Chunk is what the policy wants of the robot: Rows rows, 1/Rate seconds apart,
 // of Dims values in robot units (rad, m, or what the manifest says).
@@ -40,20 +44,20 @@ func (c *Chunk) Time(t int) time.Time {
 	return c.Stamp.Add(time.Duration(float64(t+1) / c.Rate * float64(time.Second)))
 }
 
-// Validate returns an error where a number is not finite or the lengths do not
+// Validate returns an ErrChunk where a number is not finite or the lengths do not
 // fit each other; such a chunk must not move an arm.
 func (c *Chunk) Validate() error {
 	if !(c.Rate > 0) || !finite(c.Rate) {
-		return fmt.Errorf("action chunk: rate is %g Hz", c.Rate)
+		return fmt.Errorf("%w: rate is %g Hz", ErrChunk, c.Rate)
 	}
 	if c.Dims <= 0 || len(c.Names) != c.Dims || len(c.Values) == 0 || len(c.Values)%c.Dims != 0 {
-		return fmt.Errorf("action chunk: %d values and %d names in rows of %d", len(c.Values), len(c.Names), c.Dims)
+		return fmt.Errorf("%w: %d values and %d names in rows of %d", ErrChunk, len(c.Values), len(c.Names), c.Dims)
 	}
 	if c.Confidence != nil && len(c.Confidence) != len(c.Values) {
-		return fmt.Errorf("action chunk: %d confidences for %d values", len(c.Confidence), len(c.Values))
+		return fmt.Errorf("%w: %d confidences for %d values", ErrChunk, len(c.Confidence), len(c.Values))
 	}
 	if i := slices.IndexFunc(c.Values, func(v float64) bool { return !finite(v) }); i >= 0 {
-		return fmt.Errorf("action chunk: row %d of %q is %v", i/c.Dims, c.Names[i%c.Dims], c.Values[i])
+		return fmt.Errorf("%w: row %d of %q is %v", ErrChunk, i/c.Dims, c.Names[i%c.Dims], c.Values[i])
 	}
 	return nil
 }
