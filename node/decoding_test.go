@@ -81,11 +81,12 @@ func TestMotionChangesWhileAGraphLoads(t *testing.T) {
 
 // A node that ends frees no graph that is being loaded.
 func TestClosingWaitsForTheGraph(t *testing.T) {
-	finish := make(chan error)
-	d := newDecoding(func(decode.Params) error { return <-finish }, decode.Params{Preset: decode.Greedy}, zap.NewNop())
+	begun, finish := make(chan bool), make(chan error)
+	d := newDecoding(func(decode.Params) error { begun <- true; return <-finish }, decode.Params{Preset: decode.Greedy}, zap.NewNop())
 	if err := d.change(decode.Params{Preset: decode.Autoregressive}); err != nil {
 		t.Fatal(err)
 	}
+	<-begun
 	ended := make(chan struct{})
 	go func() { d.close(); close(ended) }()
 	select {
