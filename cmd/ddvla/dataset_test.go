@@ -408,7 +408,7 @@ func TestDatasetRefuses(t *testing.T) {
 		{1, []string{raw, "/camera_f/elsewhere", "cameras.head.topic"}, sized("--ros-args", "-p", "cameras.head.topic:=/camera_f/elsewhere")},
 		{1, []string{raw, "no episode", "shorter"}, sized("--shortest", "1h")},
 		{1, []string{raw, "/puppet/joint_left", "marks"}, sized("--ros-args", "-r", "~/episode:=/puppet/joint_left")},
-		{1, []string{raw, "/instruction", "place the cup", "start"}, sized("--ros-args", "-r", "~/episode:=/instruction")},
+		{1, []string{raw, "/instruction", "place the cup", "start"}, sized("--instruction", "stack the cups", "--ros-args", "-r", "~/instruction:=/other", "-r", "~/episode:=/instruction")},
 	} {
 		refused(t, c.status, c.names, c.args...)
 		if _, err := os.Stat(out); !errors.Is(err, fs.ErrNotExist) {
