@@ -3,8 +3,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 CHECKPOINT ?= policies/tiny
-# Where CHECKPOINT is exported to; a bundle of one's own may be named, and is used as it is.
-EXPORTED   := build/$(notdir $(CHECKPOINT))
+# Where CHECKPOINT is exported to, in place of what is there; other things in build/ have other names. A bundle of
+# one's own may be named, and is used as it is.
+EXPORTED   := build/$(if $(filter policies/%,$(CHECKPOINT)),,bundles/)$(or $(notdir $(CHECKPOINT:%/=%)),$(error CHECKPOINT is empty))
+$(if $(filter build/bundles/%,$(CHECKPOINT)),$(error CHECKPOINT is $(CHECKPOINT): build/bundles is for what is exported))
 BUNDLE     ?= $(EXPORTED)
 # What no file of a checkpoint tells; training leaves it beside the weights.
 EXPORT     ?= $(shell cat $(CHECKPOINT)/export.args 2>/dev/null || echo --action-rate 20)

@@ -11,9 +11,10 @@ func (e *Executor) Commanded(dst []float64) ([]float64, bool) {
 }
 
 // Refuse stops the arms at time now, since the policy asked for something that no
-// Trajectory can be made of, such as a tool motion in the wrong unit.
-func (e *Executor) Refuse(now time.Time) {
+// Trajectory can be made of: why is Implausible, such as a tool motion in the wrong
+// unit, or NonFinite.
+func (e *Executor) Refuse(why Code, now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.stop(now, Event{Code: Implausible})
+	e.stop(now, Event{Code: why})
 }

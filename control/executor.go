@@ -126,7 +126,7 @@ type Executor struct {
 	behind    float64   // seconds of plan that slowing cost and that are to be caught up
 	plan, old plan      // old: the one that the newest hand-over replaced
 	fade      bool      // the next hand-over blends, whatever live says
-	kept      []kept    // chunks of this epoch, for Ensemble, oldest first
+	kept      []kept    // chunks since the last halt, for Ensemble, oldest first
 	lastStamp time.Time // of the newest chunk taken in this epoch
 	lastDrop  Code      // of the newest chunk of this epoch; OK if it was taken
 	progress  progress
@@ -309,7 +309,7 @@ func (e *Executor) Disable(now time.Time) {
 
 // Estop stops the arms at the maximum deceleration from the next Tick on, and
 // latches until Enable. Arms that are on their way to a hold pose, after another
-// stop or from outside their limits, do not go on to it.
+// stop, do not go on to it.
 func (e *Executor) Estop(now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -56,7 +56,7 @@ func (e *Executor) Replace(t Trajectory, now time.Time) Code {
 	e.counters.RowsSkipped += uint64(max(0, math.Floor(x+1+1e-9)))
 	e.behind, e.old.active = 0, false
 	if e.phase != following {
-		e.phase, e.freeze = following, false
+		e.phase = following
 		e.advanced = now
 		e.progress.mark(now)
 		e.startPace()

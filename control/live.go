@@ -16,8 +16,8 @@ const (
 	Replace HandOver = iota
 	// Blend fades from the old chunk to the new one over Live.BlendRows rows.
 	Blend
-	// Ensemble executes the weighted mean of all chunks of the epoch that cover a
-	// time, the oldest with weight 1, the i-th after it with exp(-k i): temporal
+	// Ensemble executes the weighted mean of all chunks since the last halt that cover
+	// a time, the oldest with weight 1, the i-th after it with exp(-k i): temporal
 	// ensembling of ACT (arXiv 2304.13705, section IV-B, where k is m).
 	Ensemble
 	// Infill is for chunks whose first rows were given to the decoder by Commit:

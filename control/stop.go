@@ -49,7 +49,7 @@ func (e *Executor) atRest() bool {
 	return floats.Norm(e.velocity, math.Inf(1)) == 0 && floats.Norm(e.accel, math.Inf(1)) == 0
 }
 
-// rest goes to the hold pose, within limits, and stays there.
+// rest goes to the hold pose, no faster than the limits allow, and stays there.
 func (e *Executor) rest(dt float64) {
 	if e.arrived() {
 		return

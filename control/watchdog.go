@@ -220,7 +220,7 @@ func (e *Executor) leavesWorkspace() (v Event, leaves bool) {
 		for j := range e.ref {
 			l := &e.joints[j].Limits
 			b := brakeFrom(e.chase.next[j], l.Acceleration, l.Jerk)
-			e.ref[j] = l.clamp(b.at(b.duration()).p)
+			e.ref[j] = b.at(b.duration()).p
 		}
 		worst, leaves = g.Leaves(e.was, e.ref)
 	}

@@ -214,3 +214,28 @@ func TestHomeStopsAtTheWorkspace(t *testing.T) {
 		t.Errorf("%v by %v, %v m above the table", c.Mode, c.Code, r.above())
 	}
 }
+
+// Arms that begin outside their position limits are not driven into the table either: the
+// guard foresees them at rest where they will be, not where the limits are. Of 3,000
+// random ways home these are the ones that tell.
+func TestHomeFromOutsideTheLimitsStopsAtTheTable(t *testing.T) {
+	for _, way := range [][2][6]float64{
+		{{-1.44341675, 0.83635283, 0.28784956, 0.94959807, -0.13563037, -1.42466714}, {-1.80183706, 2.57955112, -0.10928613, 0.17131507, 0.02680527, -1.52572322}},
+		{{0.97476931, 2.22214767, -1.44877662, -2.12843205, -0.22388561, 0.91408717}, {2.41071228, 2.89695246, -1.42089130, -0.71601405, -0.38615143, 1.37155997}},
+		{{-0.01143792, 3.34103212, -0.13247809, 0.42388389, 0.67891869, -1.71407552}, {0.84832606, 1.96805006, -2.22577339, 0.82767959, 1.00746175, 0.44666746}},
+		{{-0.44192102, 2.91840322, -2.95060219, 0.10675455, 1.63868634, -0.43917769}, {-0.81867328, 2.61528939, -1.29521614, -1.64100990, -0.39816814, -1.48435545}},
+		{{-0.06943390, 2.33825031, -1.47019033, -1.98371404, -0.72006059, 0.46697240}, {-2.47365057, 3.08846261, -0.91811140, -1.27683682, -1.03658233, 2.02067855}},
+	} {
+		outside, low := both(), both()
+		copy(outside, way[0][:])
+		copy(low, way[1][:])
+		r := newGuarded(t, outside)
+		r.enable()
+		if err := r.e.Home(low, r.now); err != nil {
+			t.Fatal(err)
+		}
+		if c := r.run(2); c.Code != control.OutsideWorkspace || r.above() < -1e-4 {
+			t.Errorf("from %v: %v, at rest %.1f mm above the table", way[0], c.Code, 1e3*r.above())
+		}
+	}
+}

@@ -213,7 +213,7 @@ func (r *run) handOver() {
 		r.record.Error = t.Refused.Error()
 	}
 	if errors.Is(t.Refused, control.ErrImplausible) {
-		r.executor.Refuse(r.now())
+		r.executor.Refuse(control.Implausible, r.now())
 		return
 	}
 	r.executor.Replace(t.Trajectory, r.now())

@@ -21,8 +21,8 @@ const (
 	baseAngularAcceleration = 1.0 // rad/s²
 )
 
-// A base goes on with the last velocity that it was told. So 0 is sent for a while after
-// a stop, and at least so often where the arms are sent nothing more; then another
+// A base goes on with the last velocity that it was told. So 0 is sent for a while once
+// it has braked, or so often where the arms are sent nothing more; then another
 // publisher may take over.
 const (
 	baseStops = time.Second
@@ -101,8 +101,8 @@ func (b *base) step(state control.Status, now time.Time, scale float64, dt time.
 	switch b.left -= dt; {
 	case !state.Silent && !state.Code.Latched():
 		b.left = baseStops
-	case b.now != control.Twist{}:
-		b.left = max(b.left, last)
+	case b.now != control.Twist{}: // it brakes
+		b.left = baseStops
 	case state.Silent:
 		b.left = min(b.left, last)
 	}

@@ -516,12 +516,11 @@ func TestNumbersThatAreNoneStopTheArms(t *testing.T) {
 	for name, c := range map[string]struct {
 		err   error
 		stops bool
-		joint string
 	}{
-		"confidence":       {&decode.ConfidenceError{Position: 3*14 + 9, Confidence: float32(math.NaN())}, true, "right/joint3"},
-		"an L1 head's":     {regression, true, ""},
-		"means of bins":    {mean, true, ""},
-		"a broken picture": {errors.New("inference: the picture is broken"), false, ""},
+		"confidence":       {&decode.ConfidenceError{Position: 3*14 + 9, Confidence: float32(math.NaN())}, true},
+		"an L1 head's":     {regression, true},
+		"means of bins":    {mean, true},
+		"a broken picture": {errors.New("inference: the picture is broken"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
@@ -533,7 +532,7 @@ func TestNumbersThatAreNoneStopTheArms(t *testing.T) {
 			if stopped := s.Mode == control.Held && s.Code == control.NonFinite; stopped != c.stops {
 				t.Errorf("%s, %s", s.Mode, s.Code)
 			}
-			if told := r.logged(control.NonFinite.Sentence()); len(told) == 0 == c.stops || c.joint != "" && !strings.Contains(told[0], c.joint) {
+			if told := r.logged(control.NonFinite.Sentence()); len(told) == 0 == c.stops {
 				t.Errorf("told %q", told)
 			}
 		})

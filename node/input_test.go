@@ -378,7 +378,7 @@ func TestInputsWhoseClockLagsAreNotCalledSilent(t *testing.T) {
 		}
 		r.run(time.Second)
 		out := r.trigger("/ddvla/enable")
-		if missing, ok := contains(out.Message, `arm "right"`, lags, "limits.feedback_timeout"); out.Success || !ok {
+		if missing, ok := contains(out.Message, `arm "right"`, "limits.feedback_timeout", "in the past; the clocks of the machines differ"); out.Success || !ok {
 			t.Errorf("answered %v %q, which lacks %q", out.Success, out.Message, missing)
 		}
 		if s := r.status("joints"); s.Level != msgs.DiagnosticError || !strings.Contains(s.Message, "right: "+lags) {

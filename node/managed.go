@@ -211,11 +211,11 @@ func (m *Managed) start(ctx context.Context) error {
 
 // ErrLoading says that the program must end while ONNX Runtime loads a graph, which
 // nothing can interrupt. Neither the node nor its ros.Node can be closed then; the
-// process may exit, since nothing has moved.
+// process may exit, since the arms rest, or have never moved.
 var ErrLoading = errors.New("ended while the policy was being loaded")
 
-// shutdown ends the lifecycle. Where the policy is still being loaded, nothing has
-// moved and nothing can: the process may end.
+// shutdown ends the lifecycle. Where a graph is still being loaded, the arms rest, or
+// have never moved, and nothing can move them: the process may end.
 func (m *Managed) shutdown() error {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()

@@ -547,7 +547,8 @@ func (n *Node) enable(now time.Time) error {
 	for _, j := range n.observer.joints {
 		// The executor knows stamps only, and would look for a driver that runs.
 		if why := late(j, now, n.settings.Control.FeedbackTimeout); err != nil && why != "" {
-			return fmt.Errorf("%s: %s; limits.feedback_timeout is %v", j.what(), why, n.settings.Control.FeedbackTimeout)
+			// Without the age, which changes: start_enabled tells each reason once.
+			return fmt.Errorf("%s: stamped more than limits.feedback_timeout (%v) in the past; the clocks of the machines differ, or it buffers", j.what(), n.settings.Control.FeedbackTimeout)
 		}
 	}
 	return err

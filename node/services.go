@@ -68,20 +68,22 @@ func (n *Node) serve() error {
 // publishes so is not heard otherwise. To stop twice is to stop.
 func (n *Node) hearStops() (err error) {
 	topic, typ := "~/estop", (*msgs.Bool)(nil).ROSType()
-	if n.stops.reliable, err = n.subscribe(topic, typ, ros.DefaultQoS(), n.stopHearer()); err != nil {
+	if n.stops.reliable, err = n.subscribe(topic, typ, ros.DefaultQoS(), n.stopHearer(false)); err != nil {
 		return err
 	}
 	// Not as an operator overrides the topic's QoS: this one takes from everybody.
-	n.stops.any, err = n.hear(topic, typ, ros.SensorDataQoS(), n.stopHearer())
+	n.stops.any, err = n.hear(topic, typ, ros.SensorDataQoS(), n.stopHearer(true))
 	return err
 }
 
-// stopHearer is the callback of one subscription of ~/estop.
-func (n *Node) stopHearer() func([]byte, time.Time) {
+// stopHearer is the callback of one subscription of ~/estop, of which one records.
+func (n *Node) stopHearer(records bool) func([]byte, time.Time) {
 	var stop msgs.Bool
 	var unread limiter
 	return func(raw []byte, _ time.Time) {
-		n.recorder.message(n.topics.estop, raw)
+		if records {
+			n.recorder.message(n.topics.estop, raw)
+		}
 		// Whoever sent something unreadable did not mean that all is well.
 		if err := msgs.Unmarshal(raw, &stop); err != nil {
 			if unread.due(n.ros.Now()) {

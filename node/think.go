@@ -3,8 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"math"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -14,7 +12,6 @@ import (
 	"github.com/ddvla/ddvla/msgs"
 	"github.com/ddvla/ddvla/policy"
 	"github.com/ddvla/ddvla/policy/action"
-	"github.com/ddvla/ddvla/policy/decode"
 )
 
 // thinkOnce makes one chunk from the newest observation, gives it to the
@@ -147,8 +144,7 @@ func (n *Node) inferenceFailed(err error) {
 	n.mu.Unlock()
 	n.idle("inference failed", "inference failed: "+err.Error())
 	if noNumbers(err) {
-		// As for any chunk that is not finite, whatever it was made for.
-		n.executor.Replace(control.Trajectory{Stamp: n.ros.Now(), Rate: 1, Values: n.notFinite(err)}, n.ros.Now())
+		n.executor.Refuse(control.NonFinite, n.ros.Now())
 	}
 }
 
@@ -156,17 +152,6 @@ func (n *Node) inferenceFailed(err error) {
 // was given. An L1 head has no confidences: its values themselves are refused.
 func noNumbers(err error) bool {
 	return errors.Is(err, policy.ErrConfidence) || errors.Is(err, action.ErrChunk)
-}
-
-// notFinite is a row with a NaN, at the joint that the error is about where it tells.
-func (n *Node) notFinite(err error) []float64 {
-	row, at := make([]float64, len(arms)*armJoints), 0
-	var bad *decode.ConfidenceError
-	if errors.As(err, &bad) {
-		at = max(slices.Index(n.columns, bad.Position%len(n.policy.Manifest().Action.Dims)), 0)
-	}
-	row[at] = math.NaN()
-	return row
 }
 
 // tellTrace records how a chunk was decoded, and publishes it where that is wanted.
@@ -193,7 +178,7 @@ func (n *Node) give(result *policy.Result, epoch uint64) error {
 		n.mu.Unlock()
 		n.idle("chunk cannot be driven", "chunk cannot be driven: "+err.Error())
 		if errors.Is(err, control.ErrImplausible) {
-			n.executor.Refuse(n.ros.Now())
+			n.executor.Refuse(control.Implausible, n.ros.Now())
 		} else {
 			n.executor.Replace(trajectory, n.ros.Now()) // which stops for NaN
 		}

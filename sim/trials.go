@@ -67,13 +67,13 @@ func newTrials(arms *Arms, conf *Config) (*trials, error) {
 func (t *trials) begin(i int, q State) error {
 	task := t.tasks[i%len(t.tasks)]
 	var e *Episode
-	for ; ; t.skipped++ {
+	for n := 0; ; n, t.skipped = n+1, t.skipped+1 {
 		var err error
 		if e, err = NewEpisode(t.arms, task, t.conf.Seed+uint64(i+t.skipped), t.conf.Perturbation); err != nil {
 			return err
 		}
 		e.World.Place(q)
-		if t.skipped > maxSkipped || !doneAsItIs(e) {
+		if n == maxSkipped || !doneAsItIs(e) {
 			break
 		}
 	}
@@ -83,8 +83,9 @@ func (t *trials) begin(i int, q State) error {
 	return nil
 }
 
-// maxSkipped bounds the search, which one scene in thirty needs at most.
-const maxSkipped = 1000
+// maxSkipped bounds the search for a scene; of those of a task one in thirty is
+// skipped at most.
+const maxSkipped = 100
 
 // doneAsItIs tells whether the task is done with arms that stay where they are.
 func doneAsItIs(e *Episode) bool {

@@ -37,6 +37,8 @@ while ((left > 0)); do
   caught='' status=0
   wait -n || status=$?
   if [ -n "$caught" ] && ((status > 128)); then continue; fi # the signal, no process that ended
+  # One that had saved already may have heard it a second time.
+  if ((signalled && status > 128)); then status=$signalled; fi
   left=$((left - 1))
   ((status == 0)) || exit "$status"
 done

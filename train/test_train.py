@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import tempfile
 import time
 import unittest
@@ -432,7 +433,7 @@ class RunTest(Case):
 
     def test_a_resumed_run_must_be_the_same_one(self):
         _, out = self.train("--steps 4", stop_at=2)
-        for change in ("--seed 2", "--batch 4", "--objective parallel", "--mean 0", "--chunk 3", "--normalization bounds", "--attention prefix"):
+        for change in ("--seed 2", "--batch 4", "--objective parallel", "--mean 0", "--chunk 3", "--normalization bounds", "--attention prefix", "--plain-images"):
             with self.subTest(change), self.assertRaisesRegex(ValueError, "the run to resume"):
                 self.train(f"--steps 4 {change} --resume", out=out)
         with self.assertRaisesRegex(ValueError, "has seed 1, this one 2; chunk 4, this one 3 .*give the options"):
@@ -445,6 +446,9 @@ class RunTest(Case):
     def test_a_resumed_adapter_must_be_the_same_one(self):
         _, base = self.train("--steps 1")
         _, out = self.train(f"--init {base} --lora 4 --merge --steps 4", stop_at=2)
+        _, other = self.train("--steps 1")
+        with self.assertRaisesRegex(ValueError, f"has init {base}, this one {other}"):
+            self.train(f"--init {other} --lora 4 --merge --steps 4 --resume", out=out)
         with self.assertRaisesRegex(ValueError, "has alpha 4, this one 8"):
             self.train(f"--init {base} --lora 4 --alpha 8 --merge --steps 4 --resume", out=out)
 
@@ -762,6 +766,9 @@ class DistributedTest(Case):
                     command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
                     env={**os.environ, "CORES": "2", "DDVLA_PYTHON": sys.executable},
                 )  # fmt: skip
+                kill = threading.Timer(PATIENCE, os.killpg, (process.pid, signal.SIGKILL))
+                self.addCleanup(kill.cancel)
+                kill.start()
                 for line in process.stdout:
                     if line.startswith("step 2 "):
                         # As a terminal sends SIGINT, to all; SIGTERM, as kill does, to the script.
@@ -769,7 +776,9 @@ class DistributedTest(Case):
                         break
                 rest = process.stdout.read()
                 process.stdout.close()
-                self.assertEqual(process.wait(), 128 + number, rest)
+                status = process.wait()
+                kill.cancel()
+                self.assertEqual(status, 128 + number, rest)
                 self.assertIn("# stopped", rest)
                 model.load(out, 2, 12)
                 self.assertGreaterEqual(int(checkpoint.read_safetensors(out + ".state")["run"][0]), 2)
@@ -950,6 +959,13 @@ class FilesTest(unittest.TestCase):
         self.assertEqual(order, ["config.json", "x", "model.safetensors"])
         self.assertEqual(self.found()["config.json"].decode(), '{\n  "ä": 1\n}\n')
         self.assertEqual(checkpoint.read_weights(self.directory)["a"].tolist(), [1, 1])
+        with checkpoint.Files(self.directory) as files:
+            files.weights({"a": torch.zeros(2), "b": torch.zeros(3)}, 2)
+        self.assertEqual(checkpoint.read_weights(self.directory)["a"].tolist(), [0, 0])
+        self.assertNotIn("model.safetensors", self.found())
+        checkpoint.write_safetensors(os.path.join(self.directory, "model.safetensors"), {"a": torch.ones(2)})
+        with self.assertRaisesRegex(ValueError, "both model.safetensors and an index"):
+            checkpoint.read_weights(self.directory)
 
     def test_where_one_cannot_be_written_none_is_replaced(self):
         with checkpoint.Files(self.directory) as files:

@@ -24,7 +24,7 @@ import torch.distributed as distributed  # noqa: E402
 
 from ddvla import checkpoint, columns, data, initialise, lora, model  # noqa: E402
 from ddvla.curves import Curves  # noqa: E402
-from ddvla.dataset import Dataset  # noqa: E402
+from ddvla.dataset import FORM, Dataset  # noqa: E402
 from ddvla.head import ActionHead  # noqa: E402
 from ddvla.objective import OBJECTIVES, attention_for  # noqa: E402
 from ddvla.prompt import Tokenizer  # noqa: E402
@@ -312,7 +312,8 @@ def opened(directories, measured_with=None):
     try:
         dataset = Dataset.joined(directories)
         if measured_with:
-            measured_with.check_form(dataset, "measured on for")
+            # Samples are taken at its own stride.
+            measured_with.check_form(dataset, "measured on for", [key for key in FORM if key != "picture_stride"])
         return dataset
     except (OSError, ValueError) as error:
         raise SystemExit(f"train.py: {error}") from error

@@ -352,6 +352,10 @@ func TestExportTellsWhatMayBeMissing(t *testing.T) {
 	if got := noted(s, nothing); !strings.Contains(got, state) || strings.Contains(got, mask) {
 		t.Errorf("no projector: noted %q", got)
 	}
+	edit(t, filepath.Join(s.dir, bundle.StatisticsFile), map[string]any{"random.proprio.q01": make([]int, 5), "random.proprio.q99": make([]int, 5)})
+	if got := noted(s, nothing); got != "" {
+		t.Errorf("zeros, as OpenVLA writes of data without a state: noted %q", got)
+	}
 	edit(t, filepath.Join(s.dir, bundle.StatisticsFile), map[string]any{"random.proprio": nil})
 	if got := noted(s, nothing); got != "" {
 		t.Errorf("no state at all: noted %q", got)
@@ -413,6 +417,9 @@ func TestStatisticsInTwoFilesAreCompared(t *testing.T) {
 	}{
 		{"", func(map[string]any) {}},
 		{"", func(set map[string]any) { delete(set, "proprio") }},
+		{"", func(set map[string]any) { // as OpenVLA writes of data without a state
+			part(set, "proprio")["q01"], part(set, "proprio")["q99"] = make([]int, 7), make([]int, 7)
+		}},
 		{"", func(set map[string]any) { part(set, "proprio")["min"] = []int{-9, -9, -9, -9, -9} }}, // not what bounds_q99 reads
 		{`disagree about the states of "random": dataset_statistics.json says low[0] is`, func(set map[string]any) { part(set, "proprio")["q01"] = []int{-9, -9, -9, -9, -9} }},
 		{`disagree about the states of "random": dataset_statistics.json has 5 dimensions, config.json norm_stats 4`, func(set map[string]any) { part(set, "proprio")["q99"] = []int{9, 9, 9, 9} }},

@@ -92,7 +92,7 @@ func (set *dataset) compare(inConfig *dataset, key string, o *Options, n *networ
 	if edges := inConfig.Action.BinEdges; edges != nil && !slices.EqualFunc(edges, set.Action.BinEdges, slices.Equal[[]float64]) {
 		return fmt.Errorf("%w: the files disagree about the actions of %q: %s norm_stats has other bin_edges than %s; remove the wrong one", ErrConfig, key, configFile, bundle.StatisticsFile)
 	}
-	if low, _ := inConfig.Proprio.bounds(o.Normalization); n.proprio == nil || len(low) == 0 {
+	if n.proprio == nil || !inConfig.Proprio.told(o.Normalization) {
 		return nil
 	}
 	return compareColumns(key, "states", set.Proprio, inConfig.Proprio, o.Normalization)
@@ -162,10 +162,17 @@ func (set *dataset) withoutState(o *Options, key string) error {
 	if _, given := o.given["proprio-dims"]; given {
 		return fmt.Errorf("%w proprio-dims is given, but the checkpoint has no %s, so the policy takes no robot state; put the file beside the weights, or leave the option out", ErrOption, projector)
 	}
-	if low, _ := set.Proprio.bounds(o.Normalization); len(low) > 0 {
+	if set.Proprio.told(o.Normalization) {
 		o.note("the statistics of %q have a robot state, but the checkpoint has no %s: the policy takes none; if it was trained with one, put the file beside the weights", key, projector)
 	}
 	return nil
+}
+
+// told reports whether there are bounds. OpenVLA writes zeros for the state of data that
+// it read without one (prismatic/vla/datasets/rlds/utils/data_utils.py).
+func (c columns) told(n bundle.Normalization) bool {
+	low, high := c.bounds(n)
+	return slices.ContainsFunc(slices.Concat(low, high), func(v float64) bool { return v != 0 })
 }
 
 // check compares the lengths with the number of dimensions of a part, action or

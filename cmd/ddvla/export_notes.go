@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -29,7 +30,7 @@ func assumptions(flags *flag.FlagSet, o *weights.Options, layout string) (notes 
 	if layout == "aloha" && !given["pre-resize"] {
 		notes = append(notes, "--pre-resize is not given, so pictures go to the model's size at once; OpenVLA-OFT's ALOHA data went through --pre-resize 256x256 first (--pre-resize none if yours did not)")
 	}
-	path := filepath.Join(o.Checkpoint, argumentsFile)
+	path := filepath.Join(cmp.Or(o.LoRA, o.Checkpoint), argumentsFile) // an adapter has those of its training
 	if _, err := os.Stat(path); err == nil && len(notes) > 0 {
 		notes = append(notes, fmt.Sprintf("%s has flags for this checkpoint, which are not read by themselves: add $(cat %s)", path, path))
 	}

@@ -142,6 +142,7 @@ class Files:
             shard = f"model-{number:05d}-of-{shards:05d}.safetensors"
             self.safetensors(shard, group)
             weight_map.update({name: shard for name in group})
+        self.remove("model.safetensors")  # of an earlier save, of which readers could not tell that it is older
         self.json(index, {"metadata": {"total_size": total}, "weight_map": weight_map})
 
 
@@ -159,6 +160,9 @@ def read_weights(directory):
         return read_safetensors(os.path.join(directory, "model.safetensors"))
     with open(index, encoding="utf-8") as file:
         weight_map = json.load(file)["weight_map"]
+    single = "model.safetensors"
+    if os.path.exists(os.path.join(directory, single)) and single not in weight_map.values():
+        raise ValueError(f"{directory}: there are both {single} and an index that does not name it; move out the one that is not of this checkpoint")
     tensors = {}
     for shard in sorted(set(weight_map.values())):
         for name, tensor in read_safetensors(os.path.join(directory, shard)).items():

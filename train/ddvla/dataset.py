@@ -73,9 +73,9 @@ class Dataset:
         first._index()
         return first
 
-    def check_form(self, other, used):
+    def check_form(self, other, used, form=FORM):
         """Refuses another data set of other numbers or pictures; used: what was to be done with it and this one."""
-        for key in FORM:
+        for key in form:
             if self.info.get(key) != other.info.get(key):
                 raise ValueError(f"{other.directory} cannot be {used} {self.directory}: {key} of dataset.json differs")
 

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import math
+import os
 import time
 
 import numpy
@@ -296,7 +297,9 @@ class Trainer:
     def _identity(self):
         """What must be the same when a run goes on, by name."""
         o = self.options
-        named = {name: getattr(o, name) for name in ("seed", "objective", "chunk", "normalization", "lora", "alpha", "targets", "merge")}
+        named = {name: getattr(o, name) for name in ("seed", "objective", "chunk", "normalization", "lora", "alpha", "targets", "merge", "plain_images")}
+        if o.lora:  # what the adapters belong to is not in the state
+            named["init"] = os.path.abspath(o.init)
         statistics = hashlib.sha256(json.dumps(o.statistics, sort_keys=True).encode()).hexdigest()[:12]
         return {"batch": self.joint, **named, "attention": self.net.attention, "statistics": statistics}
 
