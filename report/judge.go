@@ -135,7 +135,7 @@ func (j *Judge) compare(c *Chunk) float64 {
 			switch {
 			case dim.speeds():
 				j.demands[d].step(math.Abs(v), dim)
-			case dim.Delta && !dim.Gripper:
+			case dim.Delta && !dim.Gripper && (row == 0 || !dim.FromStart):
 				j.demands[d].step(math.Abs(v)*j.setup.ActionRate, dim)
 			case row > 0:
 				j.demands[d].step(math.Abs(v-c.Values[(row-1)*n+d])*j.setup.ActionRate, dim)

@@ -265,16 +265,17 @@ func TestSpeedsByHand(t *testing.T) {
 		{Name: "left_joint2", Unit: "rad", Delta: true},
 		{Name: "left_gripper", Unit: "m", Delta: true, Gripper: true, Threshold: 0.035},
 		{Name: "base_x", Arm: "base", Unit: "m/s"},
+		{Name: "left_joint3", Unit: "rad", Delta: true, FromStart: true},
 	}
 	j := New(setup, nil)
 	j.Add(Chunk{Stamp: after(1), Values: []float64{
-		0.5, -0.05, 0.07, -0.3,
-		0.6, 0.02, 0.06, 0.1,
-		0.4, 0.02, 0.06, 0.1,
-		0.4, 0.01, 0.06, 0.1,
+		0.5, -0.05, 0.07, -0.3, 0.04,
+		0.6, 0.02, 0.06, 0.1, 0.07,
+		0.4, 0.02, 0.06, 0.1, 0.09,
+		0.4, 0.01, 0.06, 0.1, 0.12,
 	}})
 	joints := j.Report(Run{}, nil).Joints
-	for i, want := range []float64{2, 0.5, 0.1, 0.3} {
+	for i, want := range []float64{2, 0.5, 0.1, 0.3, 0.4} {
 		near(t, joints[i].Name, joints[i].Fastest, want)
 	}
 }

@@ -79,9 +79,10 @@ type Dim struct {
 	// Gripper is set on grippers, which are open above Threshold, in m.
 	Gripper   bool    `json:"gripper,omitempty"`
 	Threshold float64 `json:"threshold,omitempty"`
-	// Delta is set where values are changes, per row, of what nobody recorded; a gripper's
-	// are openings all the same.
-	Delta bool `json:"delta,omitempty"`
+	// Delta is set where values are changes of what nobody recorded, per row or, with
+	// FromStart, since the observation; a gripper's are openings all the same.
+	Delta     bool `json:"delta,omitempty"`
+	FromStart bool `json:"from_start,omitempty"`
 	// Lower, Upper and Velocity (per s) are the limits that the arm would be held to.
 	Lower    float64 `json:"lower"`
 	Upper    float64 `json:"upper"`

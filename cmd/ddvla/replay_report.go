@@ -189,6 +189,7 @@ func judgedDims(c *configuration) ([]report.Dim, error) {
 	var dims []report.Dim
 	for i, d := range m.Action.Dims {
 		dim := report.Dim{Name: d.Name, Arm: d.Arm, Unit: d.Unit, Delta: d.Space != bundle.Joint}
+		dim.FromStart = dim.Delta && c.settings.Space.FromStart
 		if i < len(low) && i < len(high) {
 			dim.Range = high[i] - low[i]
 		}
