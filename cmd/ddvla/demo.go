@@ -239,6 +239,7 @@ type operator struct {
 	instructions, episodes, homing string
 
 	enabling ros.Client
+	home     ros.Client
 	marks    chan string // of episodes
 	domain   int
 	states   map[string]ros.Subscription // by topic; only for who publishes there
@@ -269,6 +270,9 @@ func newOperator(ctx context.Context, c *configuration, log *zap.Logger) (_ *ope
 	if o.enabling, err = ros.NewClient[msgs.TriggerRequest, msgs.TriggerResponse](o, enabling); err != nil {
 		return nil, errors.Join(err, o.Close())
 	}
+	if o.home, err = ros.NewClient[msgs.TriggerRequest, msgs.TriggerResponse](o, o.homing); err != nil {
+		return nil, errors.Join(err, o.Close())
+	}
 	for _, topic := range c.settings.States {
 		var m msgs.JointState
 		if o.states[topic], err = o.Subscribe(topic, m.ROSType(), ros.SensorDataQoS(), func([]byte, time.Time) {}); err != nil {
@@ -288,7 +292,8 @@ func newOperator(ctx context.Context, c *configuration, log *zap.Logger) (_ *ope
 }
 
 // watch returns when so many episodes are over, or ctx is. After a failure it enables the
-// arms again, which a guard may have stopped: else they would not go home.
+// arms again, which a guard may have stopped, and at once sends them home, as the robot
+// is about to: else the policy would go on meanwhile, to where it was stopped.
 func (o *operator) watch(ctx context.Context, episodes int, log *zap.Logger) error {
 	for over := 0; over < episodes; {
 		var mark string
@@ -305,6 +310,13 @@ func (o *operator) watch(ctx context.Context, episodes int, log *zap.Logger) err
 		if mark == sim.MarkFailure && over < episodes {
 			soon, cancel := context.WithTimeout(ctx, recovery)
 			err := o.enable(soon)
+			if err == nil && soon.Err() == nil {
+				// A refusal is the robot's to deal with, which asks too.
+				_, err = ros.Call[msgs.TriggerRequest, msgs.TriggerResponse](soon, o.home, &msgs.TriggerRequest{})
+			}
+			if soon.Err() != nil {
+				err = nil // it fails in the next episode, if the arms are not ready by then
+			}
 			cancel()
 			if err != nil {
 				return err
