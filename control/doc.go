@@ -50,8 +50,8 @@
 // limits allow, and then latches, once, a hold pose: the last command, or the measured
 // pose of a joint whose following error lasts. The hold pose does not follow the
 // measurement and is never zeros, and arms outside their limits stay where they are:
-// neither a stop nor Enable moves them by itself, a chunk or Home does. An e-stop does the same at the
-// maximum deceleration, whatever the jerk, from the next tick on.
+// neither a stop nor Enable moves them by itself, a chunk or Home does. An e-stop does
+// the same at the maximum deceleration, whatever the jerk, from the next tick on.
 //
 // # States
 //
@@ -74,9 +74,9 @@
 // Held and Estopped keep sending the hold pose, but only as long as fresh
 // feedback agrees with it: an arm that was powered off and moved meanwhile is
 // not pulled back. Once it does not agree, nothing is sent until Enable, which
-// starts from the measured pose then. Disable decelerates, sends the hold pose a few times and is
-// then silent, so that another publisher can take over; the driver keeps the
-// last target, and nothing ever cuts its power.
+// starts from the measured pose then. Disable decelerates, sends the hold pose a few
+// times and is then silent, so that another publisher can take over; the driver keeps
+// the last target, and nothing ever cuts its power.
 //
 // # Time
 //

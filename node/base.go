@@ -99,9 +99,7 @@ func (b *base) step(state control.Status, now time.Time, scale float64, dt time.
 	b.now.Angular = towards(b.now.Angular, want.Angular, baseAngularAcceleration*dt.Seconds())
 	last := baseZeros * dt
 	switch b.left -= dt; {
-	case !state.Silent && !state.Code.Latched():
-		b.left = baseStops
-	case b.now != control.Twist{}: // it brakes
+	case !state.Silent && !state.Code.Latched(), b.now != control.Twist{}: // driven, or braking
 		b.left = baseStops
 	case state.Silent:
 		b.left = min(b.left, last)

@@ -13,6 +13,7 @@ import (
 	"github.com/ddvla/ddvla/ros"
 	"github.com/ddvla/ddvla/ros/local"
 	"github.com/ddvla/ddvla/ros/param"
+	"github.com/ddvla/ddvla/ros/rostest"
 )
 
 // onBus starts a node beside another one on a bus, where QoS counts.
@@ -40,16 +41,6 @@ func onBus(t *testing.T, extra ...param.Assignment) (n *Node, peer ros.Node) {
 	return n, nodes[1]
 }
 
-// eventually waits for something that another goroutine brings about.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("in vain: " + what)
-		}
-	}
-}
-
 func TestAStopIsHeardWhateverTheButtonsQoS(t *testing.T) {
 	for name, qos := range map[string]ros.QoS{"reliable": ros.DefaultQoS(), "best effort": ros.SensorDataQoS(), "latched": ros.LatchedQoS()} {
 		t.Run(name, func(t *testing.T) {
@@ -61,7 +52,7 @@ func TestAStopIsHeardWhateverTheButtonsQoS(t *testing.T) {
 			if err := button.Publish(&msgs.Bool{Data: true}); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the stop", func() bool { return n.executor.Status().Mode == control.Estopped })
+			rostest.Wait(t, "the stop", func() bool { return n.executor.Status().Mode == control.Estopped })
 			if says := unheard(n); strings.Contains(says, "publish it reliably") != (name == "best effort") {
 				t.Errorf("told %q", says)
 			}

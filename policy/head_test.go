@@ -126,12 +126,6 @@ func spoilt(t *testing.T, column int, bad float32) string {
 	if err := os.WriteFile(path, bytes.Replace(raw, bits(mark), bits(bad), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m, err := bundle.ReadManifest(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := bundle.Write(dir, *m, m.FileNames()...); err != nil {
-		t.Fatal(err)
-	}
+	testbundle.Rehash(t, dir)
 	return dir
 }

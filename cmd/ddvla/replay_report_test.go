@@ -58,14 +58,8 @@ func TestReplayReports(t *testing.T) {
 					t.Errorf("the output does not name %s:\n%s", path, stdout)
 				}
 			}
-			raw, err := os.ReadFile(numbers)
-			if err != nil {
-				t.Fatal(err)
-			}
 			var r judgement
-			if err := json.Unmarshal(raw, &r); err != nil {
-				t.Fatal(err)
-			}
+			parsed(t, numbers, &r)
 			chunks := found[chunkTopic]
 			if r.Chunks != len(chunks) || r.Commands != len(found[commandTopics[0]]) || r.Decoding.Chunks != len(chunks) || r.Decoding.Rounds != 1 || r.Decoding.Map.Tokens != 8*len(chunks) {
 				t.Errorf("%d chunks, %d commands, decoding %+v", r.Chunks, r.Commands, r.Decoding)
@@ -286,14 +280,8 @@ func TestReplayReportsEveryMoment(t *testing.T) {
 	dir := t.TempDir()
 	page, numbers := filepath.Join(dir, "r.html"), filepath.Join(dir, "r.json")
 	found, _ := replayed(t, thinned, []string{"--report", page, "--json", numbers}, "-p", "lock_step:=1", "-p", "max_skew:=1.0", "-p", "max_age:=1.0")
-	raw, err := os.ReadFile(numbers)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var r judgement
-	if err := json.Unmarshal(raw, &r); err != nil {
-		t.Fatal(err)
-	}
+	parsed(t, numbers, &r)
 	if n := len(found[chunkTopic]); n < 4 || r.Chunks != n || r.Decoding.Chunks != n {
 		t.Errorf("%d chunks are judged and %d decoded of %d", r.Chunks, r.Decoding.Chunks, n)
 	}

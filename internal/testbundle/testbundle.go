@@ -101,6 +101,13 @@ func Statistics(t testing.TB, change func(part string, columns map[string][]floa
 	if err := os.WriteFile(path, raw, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	Rehash(t, dir)
+	return dir
+}
+
+// Rehash makes a bundle whole again whose files were changed.
+func Rehash(t testing.TB, dir string) {
+	t.Helper()
 	m, err := bundle.ReadManifest(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +115,6 @@ func Statistics(t testing.TB, change func(part string, columns map[string][]floa
 	if err := bundle.Write(dir, *m, m.FileNames()...); err != nil {
 		t.Fatal(err)
 	}
-	return dir
 }
 
 // L1 returns a new bundle of the same network with an L1 head that says row,
