@@ -93,7 +93,7 @@ func Parameters(cameras []string) []param.Descriptor {
 		{Name: "decode.score", Default: param.String(""), OneOf: []string{"", "candidate", "maximum", "gap"},
 			Meaning: "What positions are ranked by; empty is the preset's."},
 		{Name: "decode.token_temperature", Default: param.Doubles(), Range: param.Between(0, 1e6),
-			Meaning: "Temperature of token sampling, one value or one per round; empty is the preset's."},
+			Meaning: "Temperature of token sampling, one value or one per round; empty is the preset's. From 4 or so on a token may be drawn whose probability float32 knows as 0; such a chunk is refused and stops the arms."},
 		{Name: "decode.choice_temperature", Default: param.Doubles(), Range: param.Between(0, 1e6),
 			Meaning: "Temperature of the choice of positions, likewise."},
 		{Name: "decode.committed_bias", Default: param.Doubles(),

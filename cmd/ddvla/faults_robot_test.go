@@ -327,6 +327,9 @@ func (r *faultRobot) begin(args ...string) *process {
 	r.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
 		if r.Failed() {
+			r.mu.Lock()
+			r.Logf("the node's status, %v ago: %v", time.Since(r.told).Round(time.Millisecond), r.status)
+			r.mu.Unlock()
 			r.Logf("the node logged:\n%s", p.stderr)
 		}
 	})

@@ -62,11 +62,12 @@ func (s *faultScenario) node(args ...string) *process {
 }
 
 // dice sets whether the policy throws dice, which asks more of the limits than a good one.
+// Much hotter, it would draw tokens of probability 0, for which the node stops the arms.
 func (s *faultScenario) dice(yes bool) {
 	s.Helper()
 	value := msgs.ParameterValue{Type: msgs.ParameterDoubleArray}
 	if yes {
-		value.DoubleArrayValue = []float64{1e6}
+		value.DoubleArrayValue = []float64{4}
 	}
 	s.parameters(msgs.Parameter{Name: "decode.token_temperature", Value: value})
 }
