@@ -266,6 +266,54 @@ func TestMessagesInAWriteAheadLogAreNotPassedOver(t *testing.T) {
 	}
 }
 
+// A recorder with a rollback journal that was killed in the middle of a write leaves half of
+// it in the file. Undoing that writes to the file, which reading a bag does not.
+func TestAWriteThatWasBrokenOffIsNotRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log.db3")
+	db, err := sql.Open("sqlite3", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	exec := func(query string, args ...any) {
+		t.Helper()
+		if _, err := db.Exec(query, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("PRAGMA journal_mode=DELETE")
+	exec("CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL, serialization_format TEXT NOT NULL, offered_qos_profiles TEXT NOT NULL)")
+	exec("CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER NOT NULL, timestamp INTEGER NOT NULL, data BLOB NOT NULL)")
+	exec("INSERT INTO topics VALUES (1, '/a', 'std_msgs/msg/Bool', 'cdr', '')")
+	exec("INSERT INTO messages (topic_id, timestamp, data) VALUES (1, 0, 'x')")
+	exec("PRAGMA cache_size=1") // pages are written before the transaction ends
+	exec("BEGIN")
+	for i := range 1000 {
+		exec("INSERT INTO messages (topic_id, timestamp, data) VALUES (1, ?, ?)", i+1, make([]byte, 100))
+	}
+	files := map[string]string{"log.db3": read(t, path), "log.db3-journal": read(t, path+"-journal")}
+	exec("ROLLBACK")
+	dir := write(t, files)
+	if _, err := Open(dir); !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), "log.db3-journal") || !strings.Contains(err.Error(), "sqlite3 log.db3") {
+		t.Errorf("with a write to undo: %v", err)
+	}
+	if read(t, filepath.Join(dir, "log.db3")) != files["log.db3"] {
+		t.Error("the file was changed")
+	}
+	mended, err := sql.Open("sqlite3", filepath.Join(dir, "log.db3")) // as the error says
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mended.Close()
+	if _, err := mended.Exec("SELECT count(*) FROM topics"); err != nil {
+		t.Fatal(err)
+	}
+	if got := all(t, dir); len(got) != 1 {
+		t.Errorf("%d messages once it was undone, want 1", len(got))
+	}
+}
+
 func TestWalkEndsWithItsContext(t *testing.T) {
 	for _, name := range []string{"compressed_mcap", "compressed_db3"} {
 		r, err := Open(filepath.Join(bags, name))

@@ -30,17 +30,18 @@ type sqliteFile struct {
 
 // openDB opens a .db3 for reading. A file in a directory that cannot be written
 // still opens, as SQLite then takes it for one that nobody changes, but not where messages
-// are in the log beside it, which it would pass over. With salvage, a file opens that is
-// shorter than it says.
+// are in the log beside it, which it would pass over, or where a write that was broken off
+// is still to be undone. With salvage, a file opens that is shorter than it says.
 func openDB(ctx context.Context, path string, salvage bool) (*sql.DB, error) {
 	absolute, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
 	}
 	for _, options := range []string{"mode=ro", "immutable=1"} {
-		if log, err := os.Stat(absolute + "-wal"); options == "immutable=1" && err == nil && log.Size() > 0 {
-			return nil, fmt.Errorf("%w: the newest messages are in %s; copy the bag, with that file, to a directory that can be written",
-				errLog, log.Name())
+		if options == "immutable=1" {
+			if err := unread(absolute); err != nil {
+				return nil, err
+			}
 		}
 		// 1 MB of cache, which is also what counting sorts in memory; a walk comes to each
 		// page once.
@@ -65,8 +66,24 @@ func openDB(ctx context.Context, path string, salvage bool) (*sql.DB, error) {
 	return nil, err
 }
 
-// errLog is a write-ahead log that cannot be read.
-var errLog = fmt.Errorf("%w: SQLite with a write-ahead log that cannot be read", ErrUnsupported)
+// errLog is a log of SQLite's beside its file that cannot be read.
+var errLog = fmt.Errorf("%w: SQLite with a log that cannot be read", ErrUnsupported)
+
+// unread refuses a file with a log beside it that reading the file alone passes over.
+func unread(path string) error {
+	held := func(suffix string) bool {
+		log, err := os.Stat(path + suffix)
+		return err == nil && log.Size() > 0
+	}
+	name := filepath.Base(path)
+	if held("-wal") {
+		return fmt.Errorf("%w: the newest messages are in %s-wal; copy the bag, with that file, to a directory that can be written", errLog, name)
+	}
+	if held("-journal") {
+		return fmt.Errorf("%w: a write was broken off, and what undoes it is in %s-journal; on a copy of both files, `sqlite3 %s .tables` does that", errLog, name, name)
+	}
+	return nil
+}
 
 func openSQLite(path string) (*sqliteFile, error) {
 	ctx := context.Background()
