@@ -138,7 +138,7 @@ func (p *TablePlan) Markdown(w io.Writer, cell func(table, row, column int) Tabl
 func (t *Table) markdown(b *strings.Builder, cell func(row, column int) TableCell) {
 	var tasks []string
 	var missing, doubts []string
-	episodes := 0
+	episodes := make([]int, len(t.Columns))
 	for row := range t.Rows {
 		for column := range t.Columns {
 			c := cell(row, column)
@@ -149,7 +149,7 @@ func (t *Table) markdown(b *strings.Builder, cell func(row, column int) TableCel
 			if len(c.Results.Tasks) > len(tasks) {
 				tasks = c.Results.Tasks
 			}
-			episodes = max(episodes, c.Results.Episodes)
+			episodes[column] = max(episodes[column], c.Results.Episodes)
 			for _, doubt := range c.doubts() {
 				doubts = append(doubts, fmt.Sprintf("%s, %s: %s", t.Rows[row].Name, t.Columns[column].Name, doubt))
 			}
@@ -193,7 +193,14 @@ func (t *Table) markdown(b *strings.Builder, cell func(row, column int) TableCel
 		}
 		writeLine(b, line)
 	}
-	fmt.Fprintf(b, "\nShare of successes over all tasks, %d episodes of each, with Wilson's 95 %% interval.", episodes)
+	most := slices.Max(episodes)
+	fmt.Fprintf(b, "\nShare of successes over all tasks, %d episodes of each", most)
+	for column, n := range episodes {
+		if n > 0 && n < most {
+			fmt.Fprintf(b, ", %d for %s", n, t.Columns[column].Name)
+		}
+	}
+	b.WriteString(", with Wilson's 95 % interval.")
 	if byTask {
 		fmt.Fprintf(b, " Single tasks: %s.", t.Columns[0].Name)
 	}

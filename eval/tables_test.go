@@ -25,6 +25,8 @@ func TestTables(t *testing.T) {
 	doubtful := *r
 	doubtful.Means = slices.Clone(r.Means)
 	doubtful.Means[0].Failed = 2
+	fewer := *r
+	fewer.Episodes, fewer.Tasks = 4, fewer.Tasks[:1]
 	var b bytes.Buffer
 	if err := p.Markdown(&b, func(table, row, column int) TableCell {
 		if row == 1 {
@@ -32,6 +34,9 @@ func TestTables(t *testing.T) {
 		}
 		if table == 1 {
 			return TableCell{Results: &doubtful, Perturbation: r.Perturbations[0]}
+		}
+		if column == 1 {
+			return TableCell{Results: &fewer, Perturbation: r.Perturbations[column]}
 		}
 		return TableCell{Results: r, Perturbation: r.Perturbations[column]}
 	}); err != nil {
@@ -46,7 +51,7 @@ func TestTables(t *testing.T) {
 | one | 27 % (10–57) | 25 % (9–53) | 0 % | 60 % | 4 | 50 |
 | two | – | – | – | – | – | – |
 
-Share of successes over all tasks, 6 episodes of each, with Wilson's 95 % interval. Single tasks: as demonstrated. A note.
+Share of successes over all tasks, 6 episodes of each, 4 for light, with Wilson's 95 % interval. Single tasks: as demonstrated. A note.
 
 **Not run: two, as demonstrated: no bundle**
 
