@@ -43,6 +43,13 @@ def parameters(tree, path=""):
             yield name, value
 
 
+def resolved(topic, node):
+    """The full name of a topic of a node, as ROS 2 resolves it."""
+    if topic.startswith("~/"):
+        return node + topic[1:]
+    return topic if topic.startswith("/") else node.rsplit("/", 1)[0] + "/" + topic
+
+
 def player(context):
     """What cobot_magic.launch.py is told, and with player ros2 the process that plays."""
     given = context.launch_configurations
@@ -56,12 +63,13 @@ def player(context):
         return [SetLaunchConfiguration("command", shlex.join(command)), SetLaunchConfiguration("backend", "")]
     # Neither the recorded commands nor the node's may reach a driver that happens to run, and what a node said
     # when it was recorded must not be taken for what this one says.
-    files = [HERE.parent / "params" / (given.get("profile", "aloha") + ".yaml")]
+    # The bag may be of a robot of another profile than the one that is asked for.
+    files = sorted((HERE.parent / "params").glob("*.yaml"))
     if given.get("params_file"):
         files.append(Path(given["params_file"]))
     node = "/".join(["", *given.get("namespace", "").strip("/").split(), "ddvla"])
     # All that moves anything, under its names of today.
-    named = {topic for f in files for name, topic in parameters(yaml.safe_load(f.read_text())) if name.endswith((".command_topic", "base.topic")) and topic}
+    named = {resolved(topic, node) for f in files for name, topic in parameters(yaml.safe_load(f.read_text())) if name.endswith((".command_topic", "base.topic")) and topic}
     commands = sorted(named | {f"{node}/{side}/joint_trajectory" for side in ("left", "right")})
     recorded = [*commands, "/diagnostics", "/rosout", "/parameter_events", *[f"{node}/{topic}" for topic in ("action_chunk", "decode_trace", "inference", "status", "transition_event")]]
     play = ["ros2", "bag", "play", given["bag"], "--clock", "100", "--rate", given["rate"], "--delay", given["delay"]]

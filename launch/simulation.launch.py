@@ -24,6 +24,8 @@ ARGUMENTS = [
     DeclareLaunchArgument("compressed", default_value="false", choices=["true", "false"], description="Publish JPEG pictures on .../compressed; set cameras.*.topic in a params_file to hear them."),
     DeclareLaunchArgument("camera_rate", default_value="30", description="Pictures per second of each camera."),
     DeclareLaunchArgument("joint_rate", default_value="200", description="Joint states per second of each arm."),
+    DeclareLaunchArgument("profile", default_value="aloha", choices=["aloha"], description="The simulated robot has the names of aloha."),
+    DeclareLaunchArgument("start_enabled", default_value="true", choices=["true", "false"], description="Let the arms move from the start. A domain in which a robot is already ends the launch before it is told to do anything."),
 ]
 
 
@@ -64,8 +66,8 @@ def generate_launch_description():
     return LaunchDescription(
         [
             *ARGUMENTS,
-            # The simulated robot has the names of aloha, and nobody stands beside it.
-            IncludeLaunchDescription(str(ROBOT), launch_arguments=[("policy", LaunchConfiguration("policy")), ("profile", "aloha"), ("start_enabled", "true")]),
+            # Nobody stands beside the simulated robot.
+            IncludeLaunchDescription(str(ROBOT), launch_arguments=[("policy", LaunchConfiguration("policy")), ("profile", LaunchConfiguration("profile")), ("start_enabled", LaunchConfiguration("start_enabled"))]),
             OpaqueFunction(function=robot),
         ]
     )

@@ -14,7 +14,8 @@ import (
 //
 // The text comes from the Go struct: field names in snake case, types by Go type
 // or by the tag `ros:"..."` where ROS tells types apart that Go does not (byte,
-// char, bounded strings and sequences).
+// char, bounded strings and sequences). An array's tag with %d names fields of their
+// own, numbered from 1.
 func Definition(rosType string) (string, bool) {
 	m, ok := New(rosType)
 	if !ok {
@@ -29,6 +30,12 @@ func Definition(rosType string) (string, bool) {
 		t := reflect.TypeOf(queue[i]).Elem()
 		for f := range t.NumField() {
 			field := t.Field(f)
+			if tag := field.Tag.Get("ros"); strings.Contains(tag, "%d") {
+				for n := range field.Type.Len() {
+					fmt.Fprintf(&text, "%s "+tag+"\n", elementType(field.Type.Elem()), n+1)
+				}
+				continue
+			}
 			fmt.Fprintf(&text, "%s %s\n", fieldType(field), fieldName(field.Name))
 			if used := messageOf(field.Type); used != nil && !contains(queue, used) {
 				queue = append(queue, used)

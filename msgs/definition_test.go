@@ -13,6 +13,11 @@ func TestDefinition(t *testing.T) {
 			"rmw_dds_common/Gid[] reader_gid_seq\nrmw_dds_common/Gid[] writer_gid_seq\n" +
 			"\n" + line + "MSG: rmw_dds_common/Gid\nchar[24] data\n",
 		"std_srvs/srv/Trigger_Request": "",
+		// AgileX's Piper_ros, src/piper_msgs/msg/PiperStatusMsg.msg.
+		"piper_msgs/msg/PiperStatusMsg": "uint8 ctrl_mode\nuint8 arm_status\nuint8 mode_feedback\nuint8 teach_status\nuint8 motion_status\nuint8 trajectory_num\nint64 err_code\n" +
+			"bool joint_1_angle_limit\nbool joint_2_angle_limit\nbool joint_3_angle_limit\nbool joint_4_angle_limit\nbool joint_5_angle_limit\nbool joint_6_angle_limit\n" +
+			"bool communication_status_joint_1\nbool communication_status_joint_2\nbool communication_status_joint_3\n" +
+			"bool communication_status_joint_4\nbool communication_status_joint_5\nbool communication_status_joint_6\n",
 	} {
 		if got, ok := Definition(rosType); !ok || got != want {
 			t.Errorf("%s is defined as\n%s\nwant\n%s", rosType, got, want)

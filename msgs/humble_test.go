@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"reflect"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -95,15 +97,24 @@ func sameValue(t *testing.T, path string, v reflect.Value, want any) {
 			return
 		}
 		fields := 0
-		for i := range v.NumField() {
-			name := fieldName(v.Type().Field(i).Name)
+		same := func(name string, field reflect.Value) {
 			value, ok := w[name]
 			if !ok {
 				t.Errorf("%s: ROS has no field %q", path, name)
-				continue
+				return
 			}
 			fields++
-			sameValue(t, path+"."+name, v.Field(i), value)
+			sameValue(t, path+"."+name, field, value)
+		}
+		for i := range v.NumField() {
+			f, field := v.Type().Field(i), v.Field(i)
+			if tag := f.Tag.Get("ros"); strings.Contains(tag, "%d") {
+				for n := range field.Len() {
+					same(fmt.Sprintf(tag, n+1), field.Index(n))
+				}
+				continue
+			}
+			same(fieldName(f.Name), field)
 		}
 		delete(w, "structure_needs_at_least_one_member")
 		if fields != len(w) {

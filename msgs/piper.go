@@ -11,8 +11,8 @@ type PiperStatusMsg struct {
 	MotionStatus  uint8
 	TrajectoryNum uint8
 	ErrCode       int64
-	AngleLimit    [6]bool // joint_1_angle_limit to joint_6_angle_limit
-	Communication [6]bool // communication_status_joint_1 to _6
+	AngleLimit    [6]bool `ros:"joint_%d_angle_limit"`
+	Communication [6]bool `ros:"communication_status_joint_%d"`
 }
 
 func (*PiperStatusMsg) ROSType() string { return "piper_msgs/msg/PiperStatusMsg" }

@@ -50,7 +50,7 @@ type Setup struct {
 	Out    string `json:"out"`    // that was written
 	Made   string `json:"made_by"`
 
-	Begin time.Time `json:"begin"` // of the recording
+	Begin time.Time `json:"begin"` // of the recording, or the part of it that was asked for
 	End   time.Time `json:"end"`
 
 	ActionRate float64 `json:"action_rate"` // rows of a chunk per second
@@ -166,6 +166,9 @@ type Stage struct {
 
 // Run is what the node counted over the whole replay.
 type Run struct {
+	// Ended says in a sentence's end why the replay was over before the recording, or
+	// its part, was; empty where it was not.
+	Ended      string
 	Failed     int // inferences
 	Superseded int // chunks
 	Commands   uint64
@@ -182,6 +185,7 @@ type Report struct {
 	Commands     uint64        `json:"commands"`
 	Failed       int           `json:"failed"`
 	Superseded   int           `json:"superseded"`
+	Ended        string        `json:"ended_early,omitempty"` // why, see [Run]
 	Instructions []Instruction `json:"instructions"`
 
 	// Metrics holds all that have a value, by the name that [Condition]s use.

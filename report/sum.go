@@ -8,7 +8,7 @@ import (
 // Report sums up. The judge must not be used after it.
 func (j *Judge) Report(run Run, conditions []Condition) *Report {
 	r := &Report{
-		Version: Version, Setup: j.setup, Chunks: j.chunks, Commands: run.Commands, Failed: run.Failed, Superseded: run.Superseded,
+		Version: Version, Setup: j.setup, Chunks: j.chunks, Commands: run.Commands, Failed: run.Failed, Superseded: run.Superseded, Ended: run.Ended,
 		Instructions: j.instructions, Latency: run.Stages, Counts: run.Counts, Decoding: j.decoding.decoding(),
 		Events: j.events, EventsLeft: j.eventsLeft + int(run.EventsLost),
 		Moments: j.moments.seen, MomentsShown: len(j.moments.kept),

@@ -52,6 +52,9 @@ func (r *Report) judge(j *Judge) {
 			say(Bad, "", "Fails on %s: it is %.4g%s.", o.Condition, float64(o.Value), space(o.Unit))
 		}
 	}
+	if r.Ended != "" {
+		say(Bad, "", "All of this is of a part: the replay ended early, since %s.", r.Ended)
+	}
 	if r.Failed > 0 {
 		say(Bad, "See the log.", "%d inferences failed.", r.Failed)
 	}

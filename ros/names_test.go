@@ -198,6 +198,11 @@ func TestEnvironment(t *testing.T) {
 	if err := o.FromEnvironment(look(nil)); err != nil || o.DomainID != 42 {
 		t.Errorf("%+v, %v", o, err)
 	}
+	for text, want := range map[string]int{"010": 8, "0x1F": 31} { // as C's strtoul has it
+		if err := o.FromEnvironment(look(map[string]string{"ROS_DOMAIN_ID": text})); err != nil || o.DomainID != want {
+			t.Errorf("%s is domain %d, %v", text, o.DomainID, err)
+		}
+	}
 	for _, bad := range []string{"x", "-1", "233"} {
 		if err := o.FromEnvironment(look(map[string]string{"ROS_DOMAIN_ID": bad})); err == nil {
 			t.Errorf("domain %q was accepted", bad)

@@ -37,11 +37,11 @@ func (o Options) Log() *zap.Logger {
 // Humble reads them. lookup is os.LookupEnv, or a test's own.
 func (o *Options) FromEnvironment(lookup func(string) (string, bool)) error {
 	if s, _ := lookup("ROS_DOMAIN_ID"); s != "" {
-		id, err := strconv.Atoi(s)
+		id, err := strconv.ParseInt(s, 0, 32) // rcl takes C's octal and hexadecimal numbers, too
 		if err != nil || id < 0 || id > MaxDomainID {
 			return fmt.Errorf("ROS_DOMAIN_ID is %q; it must be a number from 0 to %d", s, MaxDomainID)
 		}
-		o.DomainID = id
+		o.DomainID = int(id)
 	}
 	if s, ok := lookup("ROS_LOCALHOST_ONLY"); ok {
 		o.LocalhostOnly = s == "1" // rmw: exactly "1" turns it on

@@ -193,6 +193,7 @@ class TokenizerTest(unittest.TestCase):
                 ids = tokenizer.prompt(text)
                 self.assertNotIn(0, ids)
                 self.assertIn(text, tokenizer.processor.decode(ids))
+                self.assertEqual(tokenizer.prompt(f" {text}\n"), ids, "as the node drops white space around")
 
     def test_the_words_of_the_tasks_are_a_piece_each(self):
         processor = Tokenizer(os.path.join(HERE, "tokenizer.model")).processor

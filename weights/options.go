@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -138,8 +137,9 @@ func (o *Options) validate() error {
 	switch {
 	case o.Checkpoint == "":
 		return fmt.Errorf("%w checkpoint is not given", ErrOption)
-	case !(o.ActionRate > 0) || math.IsInf(o.ActionRate, 0):
-		return fmt.Errorf("%w action-rate is %g Hz; give the rate at which the training data was recorded: no file tells it, and a wrong one moves the arms at a wrong speed", ErrOption, o.ActionRate)
+	case !(o.ActionRate >= bundle.LowestRate && o.ActionRate <= bundle.HighestRate):
+		return fmt.Errorf("%w action-rate is %g Hz, must be %g to %g rows a second (a row every 0.04 s is 25); give the rate at which the training data was recorded: no file tells it, and a wrong one moves the arms at a wrong speed",
+			ErrOption, o.ActionRate, bundle.LowestRate, bundle.HighestRate)
 	case len(o.Cameras) == 0:
 		return fmt.Errorf("%w cameras is empty", ErrOption)
 	case o.Chunk < 1:

@@ -44,7 +44,8 @@ type collection struct {
 	rate         float64
 	source       node.ActionSource
 	cuts         dataset.Cuts
-	instructions []string // [BAG=]TEXT
+	instructions []string          // [BAG=]TEXT
+	texts        map[string]string // these, by a bag's cleaned path; empty is for all
 	rosArgs      []string
 	stderr       io.Writer
 
@@ -98,16 +99,8 @@ func runDataset(ctx context.Context, args []string, stdout, stderr io.Writer) er
 		return usageError{err}
 	}
 	c.rosArgs = args
-	// Bags may come before and between the flags, which package flag does not allow.
-	for len(rest) > 0 {
-		if strings.HasPrefix(rest[0], "-") {
-			if err := parse(flags, rest, len(rest), stdout); err != nil {
-				return err
-			}
-			rest = flags.Args()
-			continue
-		}
-		c.bags, rest = append(c.bags, rest[0]), rest[1:]
+	if c.bags, err = parseBetween(flags, rest, stdout); err != nil {
+		return err
 	}
 	c.source = node.ActionSource(*source)
 	c.cameras = strings.Split(*cameras, ",")
@@ -161,23 +154,43 @@ func (c *collection) validate() error {
 	if err := c.cuts.Validate(); err != nil {
 		return fmt.Errorf("--%w", err)
 	}
+	c.texts = map[string]string{}
+	for _, given := range c.instructions {
+		of, text, err := instructionOf(given, seen)
+		if err != nil {
+			return err
+		}
+		if _, twice := c.texts[of]; twice {
+			return fmt.Errorf("--instruction %q: there is one for the same bags already", given)
+		}
+		c.texts[of] = text
+	}
 	return nil
 }
 
-// instruction is what a bag starts with, empty where nothing was given.
-func (c *collection) instruction(path string) (text string) {
-	all := ""
-	for _, given := range c.instructions {
-		if one, of := strings.CutPrefix(given, path+"="); of {
-			text = one
-		} else if !slices.ContainsFunc(c.bags, func(other string) bool { return strings.HasPrefix(given, other+"=") }) {
-			all = given
+// instructionOf takes apart [BAG=]TEXT: of is the cleaned path of one of bags, or empty for
+// all of them. Paths may have an = of their own.
+func instructionOf(given string, bags map[string]bool) (of, text string, err error) {
+	for i, r := range given {
+		if path := filepath.Clean(given[:i]); r == '=' && i > 0 && bags[path] {
+			return path, given[i+1:], nil
 		}
 	}
-	if text == "" {
-		text = all
+	path, _, named := strings.Cut(given, "=")
+	if named {
+		if _, err := os.Stat(path); err == nil || strings.ContainsRune(path, filepath.Separator) {
+			return "", "", fmt.Errorf("--instruction %q is for %s, which is none of the bags", given, path)
+		}
 	}
-	return text
+	return "", given, nil
+}
+
+// instruction is what a bag starts with, empty where nothing was given.
+func (c *collection) instruction(path string) string {
+	if text, ok := c.texts[filepath.Clean(path)]; ok {
+		return text
+	}
+	return c.texts[""]
 }
 
 // manifest stands in for a bundle's: all joints of the robot, and pictures as OpenVLA's.

@@ -308,7 +308,10 @@ func TestDatasetOfAgileXRecordings(t *testing.T) {
 	}
 	args := append(slices.Clone(dirs), "--size", "32", "--rate", "10")
 	refused(t, 1, []string{dirs[0], "no instruction"}, append([]string{"dataset", dirs[0], "--out", filepath.Join(t.TempDir(), "set")}, args[2:]...)...)
-	r, _ := datasetOf(t, append(args, "--instruction", "press the bell", "--instruction", dirs[1]+"=stack the cups")...)
+	for _, wrong := range [][]string{{"--instruction", dirs[1] + "x=stack the cups"}, {"--instruction", "press", "--instruction", "the bell"}} {
+		refused(t, 2, []string{wrong[len(wrong)-1]}, slices.Concat([]string{"dataset"}, args, []string{"--out", filepath.Join(t.TempDir(), "set")}, wrong)...)
+	}
+	r, _ := datasetOf(t, append(args, "--instruction", "press the bell", "--instruction", dirs[1]+"/=stack the cups")...)
 	var got []string
 	for _, e := range r.Episodes() {
 		got = append(got, e.Instruction)

@@ -97,14 +97,23 @@ func (d *demo) run(ctx context.Context, args *param.Args) error {
 	if err != nil {
 		return err
 	}
-	// What the last demo left, and nothing else that may lie there: the node
+	// What the last demo left goes, and nothing else that may lie there: the node
 	// refuses a directory that is not empty.
-	for _, path := range []string{filepath.Join(recording, "bag_0.mcap"), filepath.Join(recording, "metadata.yaml"), d.robotReport()} {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+	mine := filepath.Join(d.out, demoMark)
+	if _, err := os.Stat(mine); err == nil {
+		for _, path := range []string{filepath.Join(recording, "bag_0.mcap"), filepath.Join(recording, "metadata.yaml"), d.robotReport()} {
+			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
 		}
 	}
+	if left, err := os.ReadDir(recording); err == nil && len(left) > 0 {
+		return fmt.Errorf("%s has %s, which no demo made; --out names another directory", recording, left[0].Name())
+	}
 	if err := os.MkdirAll(d.out, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(mine, nil, 0o644); err != nil {
 		return err
 	}
 	log := consoleLogger(d.stderr, c.level.String())
@@ -115,6 +124,9 @@ func (d *demo) run(ctx context.Context, args *param.Args) error {
 	}
 	return err
 }
+
+// demoMark is the file that says that the recording beside it may be replaced.
+const demoMark = ".ddvla-demo"
 
 // robotReport is the file in which the robot says what was reached.
 func (d *demo) robotReport() string { return filepath.Join(d.out, "robot.json") }
@@ -148,7 +160,7 @@ func (d *demo) play(ctx context.Context, c *configuration, log *zap.Logger) (rep
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, person.Close()) }()
-	if err := person.look(ctx); err != nil {
+	if err := errors.Join(person.others.look(ctx), ctx.Err()); err != nil {
 		return nil, err
 	}
 
@@ -241,8 +253,7 @@ type operator struct {
 	enabling ros.Client
 	home     ros.Client
 	marks    chan string // of episodes
-	domain   int
-	states   map[string]ros.Subscription // by topic; only for who publishes there
+	others   *neighbours
 }
 
 func newOperator(ctx context.Context, c *configuration, log *zap.Logger) (_ *operator, err error) {
@@ -250,9 +261,8 @@ func newOperator(ctx context.Context, c *configuration, log *zap.Logger) (_ *ope
 	if err := options.FromEnvironment(os.LookupEnv); err != nil {
 		return nil, err
 	}
-	o := &operator{domain: options.DomainID, states: map[string]ros.Subscription{},
-		// More than a task's episodes have between two looks at it.
-		marks: make(chan string, 64)}
+	// More than a task's episodes have between two looks at it.
+	o := &operator{marks: make(chan string, 64)}
 	for name, topic := range map[string]*string{"~/instruction": &o.instructions, "~/episode": &o.episodes} {
 		if *topic, err = c.names.Topic(name); err != nil {
 			return nil, err
@@ -273,11 +283,8 @@ func newOperator(ctx context.Context, c *configuration, log *zap.Logger) (_ *ope
 	if o.home, err = ros.NewClient[msgs.TriggerRequest, msgs.TriggerResponse](o, o.homing); err != nil {
 		return nil, errors.Join(err, o.Close())
 	}
-	for _, topic := range c.settings.States {
-		var m msgs.JointState
-		if o.states[topic], err = o.Subscribe(topic, m.ROSType(), ros.SensorDataQoS(), func([]byte, time.Time) {}); err != nil {
-			return nil, errors.Join(err, o.Close())
-		}
+	if o.others, err = watchStates(o, options.DomainID, c.settings.States[:]); err != nil {
+		return nil, errors.Join(err, o.Close())
 	}
 	_, err = ros.Subscribe(o.Node, o.episodes, ros.DefaultQoS(), func(m *msgs.String, _ time.Time) {
 		select {
@@ -334,22 +341,49 @@ const recovery = 3 * time.Second
 // loopback interface it takes some milliseconds.
 const discovery = time.Second
 
-// look refuses a domain with a robot in it.
-func (o *operator) look(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(discovery):
-	}
-	return o.alone(0)
+// neighbours are other robots in the domain, which demo and simulator move by name: their
+// drivers would follow the same commands.
+type neighbours struct {
+	domain int
+	states map[string]ros.Subscription // by topic; only for who publishes there
 }
 
-// alone refuses arms with more than most publishers of their joint states: the
-// demo enables the arms, and must not move others than its own.
-func (o *operator) alone(most int) error {
+// watchStates subscribes to joint states until n is closed.
+func watchStates(n ros.Node, domain int, topics []string) (*neighbours, error) {
+	o := &neighbours{domain: domain, states: map[string]ros.Subscription{}}
+	for _, topic := range topics {
+		s, err := n.Subscribe(topic, (*msgs.JointState)(nil).ROSType(), ros.SensorDataQoS(), func([]byte, time.Time) {})
+		if err != nil {
+			return nil, err
+		}
+		o.states[topic] = s
+	}
+	return o, nil
+}
+
+// Close ends the subscriptions.
+func (o *neighbours) Close() (err error) {
+	for _, s := range o.states {
+		err = errors.Join(err, s.Close())
+	}
+	return err
+}
+
+// look refuses a domain with a robot in it, unless ctx ends.
+func (o *neighbours) look(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-time.After(discovery):
+		return o.alone(0)
+	}
+}
+
+// alone refuses arms with more than most publishers of their joint states.
+func (o *neighbours) alone(most int) error {
 	for topic, s := range o.states {
 		if s.MatchedPublishers() > most {
-			return fmt.Errorf("another robot, simulation or recording publishes %s in ROS domain %d, and the demo moves no arms but its own; choose a free domain with ROS_DOMAIN_ID, or leave that unset",
+			return fmt.Errorf("another robot, simulation or recording publishes %s in ROS domain %d, and a simulation moves no arms but its own; choose a free domain with ROS_DOMAIN_ID, or leave that unset with `ddvla demo`",
 				topic, o.domain)
 		}
 	}
@@ -360,7 +394,7 @@ func (o *operator) alone(most int) error {
 // it asks until they are enabled or ctx ends.
 func (o *operator) enable(ctx context.Context) error {
 	for {
-		if err := o.alone(1); err != nil {
+		if err := o.others.alone(1); err != nil {
 			return err
 		}
 		reply, err := ros.Call[msgs.TriggerRequest, msgs.TriggerResponse](ctx, o.enabling, &msgs.TriggerRequest{})

@@ -202,9 +202,26 @@ func TestDemoRemovesNothingThatIsNotItsOwn(t *testing.T) {
 	if _, err := os.Stat(recording); err != nil {
 		t.Errorf("the last recording: %v", err)
 	}
-	refused(t, 1, []string{filepath.Join(out, "bag"), "not empty"},
-		"demo", "--bundle", testbundle.Dir(t), "--out", out, "--ros-args", "--log-level", "error", "-p", "decode.rounds:=1")
+	try := func() {
+		t.Helper()
+		refused(t, 1, []string{filepath.Join(out, "bag"), "no demo made", "--out"},
+			"demo", "--bundle", testbundle.Dir(t), "--out", out, "--ros-args", "--log-level", "error", "-p", "decode.rounds:=1")
+	}
+	try()
+	for _, path := range []string{recording, note} {
+		if text, err := os.ReadFile(path); err != nil || string(text) != "mine" {
+			t.Errorf("a file that no demo made: %q, %v", text, err)
+		}
+	}
+	// Where a demo was before, its own recording goes.
+	if err := os.WriteFile(filepath.Join(out, demoMark), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	try()
+	if _, err := os.Stat(recording); !os.IsNotExist(err) {
+		t.Errorf("the last demo's recording: %v", err)
+	}
 	if text, err := os.ReadFile(note); err != nil || string(text) != "mine" {
-		t.Errorf("a file that the demo did not make: %q, %v", text, err)
+		t.Errorf("a file that no demo made: %q, %v", text, err)
 	}
 }

@@ -5,11 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -68,7 +68,8 @@ func runDoctor(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	if e.bag == "" {
 		e.bag = flags.Arg(0)
 	}
-	given := slices.ContainsFunc(rest, func(a string) bool { return strings.HasPrefix(strings.TrimLeft(a, "-"), "duration") })
+	given := false
+	flags.Visit(func(f *flag.Flag) { given = given || f.Name == "duration" })
 	switch {
 	case e.duration < 0 || e.duration == 0 && e.bag == "":
 		return usageError{fmt.Errorf("--duration is %v, must be more than 0", e.duration)}

@@ -134,7 +134,7 @@ func (e *evalDecode) run(ctx context.Context, args *param.Args, stderr io.Writer
 		return nil, usageError{err}
 	}
 	level := "warn"
-	if asked := c.args.LogLevel("ddvla"); asked != "" {
+	if asked := c.logLevel(); asked != "" {
 		level = asked
 	}
 	log := consoleLogger(stderr, level)

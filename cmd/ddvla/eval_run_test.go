@@ -194,6 +194,11 @@ func TestEvalTables(t *testing.T) {
 	if list := tables("--list"); strings.Count(list, "8 of 8 episodes done") != 2 {
 		t.Errorf("%s", list)
 	}
+	// Another file that is not there is no bundle to come.
+	status, _, stderr := call(t, "eval", "tables", "--plan", plan, "--out", out, "--quiet", "--", "--ros-args", "--params-file", "typo.yaml")
+	if status != 2 || !strings.Contains(stderr, "typo.yaml") || fileText(t, out, tablesFile) != first {
+		t.Errorf("status %d, %s", status, stderr)
+	}
 	if err := os.CopyFS(later, os.DirFS(testbundle.Dir(t))); err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/ddvla/ddvla/eval"
+	"github.com/ddvla/ddvla/policy/bundle"
 )
 
 // evalTables is what `ddvla eval tables` was asked for.
@@ -131,7 +132,7 @@ func (t *evalTables) add(name string, args []string) (*tableCell, error) {
 	e := &evalRun{}
 	err := e.read(slices.Concat([]string{"--out", t.out}, args), io.Discard, io.Discard)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case err != nil && e.bundle != "" && notThere(filepath.Join(e.bundle, bundle.ManifestFile)):
 		return &tableCell{missing: err.Error()}, nil
 	case err != nil:
 		return nil, err
@@ -158,6 +159,11 @@ func (t *evalTables) add(name string, args []string) (*tableCell, error) {
 	r := &tableRun{evalRun: e, names: []string{name}, dir: filepath.Join(t.out, runsFolder, e.setup.Policy+"-"+hex.EncodeToString(sum[:6]))}
 	t.runs = append(t.runs, r)
 	return &tableCell{run: r, perturbation: perturbation}, nil
+}
+
+func notThere(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // run makes the runs one after the other. One that fails does not keep the others from

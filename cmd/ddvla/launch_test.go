@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/ddvla/ddvla/internal/pytest"
@@ -73,5 +75,33 @@ func TestLaunchFilesExplainTheirArguments(t *testing.T) {
 	}
 	if len(found) != len(required) {
 		t.Errorf("%d launch files, %d are known here", len(found), len(required))
+	}
+}
+
+// What a bag holds of commands reaches no driver, whichever profile it was recorded with, and neither do the node's.
+func TestReplayLaunchRenamesCommands(t *testing.T) {
+	mine := filepath.Join(t.TempDir(), "mine.yaml")
+	if err := os.WriteFile(mine, []byte("/**:\n  ros__parameters:\n    arms.left.command_topic: left/cmd\n    base: {topic: ~/base}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var renamed struct{ Node, Bag map[string]string }
+	raw := pytest.Run(t, nil, "testdata/replay_launch.py", "../../launch/replay.launch.py", "bag:=/bags/monday", "policy:=/models/mine", "player:=ros2",
+		"namespace:=robot", "params_file:="+mine)
+	if err := json.Unmarshal(raw, &renamed); err != nil {
+		t.Fatal(err)
+	}
+	for _, topic := range []string{
+		"/master/joint_left", "/master/joint_right", "/joint_left_states", "/joint_right_states", // aloha, rdt
+		"/joint_states_l", "/joint_states_r", "/left/control/joint_states", "/right/control/joint_states", // openpi, agx
+		"/robot/left/cmd", "/robot/ddvla/base", "/robot/ddvla/left/joint_trajectory",
+	} {
+		if renamed.Node[topic] != "/replay"+topic || renamed.Bag[topic] != "/recorded"+topic {
+			t.Errorf("%s is %q of the node, %q of the bag", topic, renamed.Node[topic], renamed.Bag[topic])
+		}
+	}
+	for topic := range renamed.Bag {
+		if strings.HasPrefix(topic, "/puppet") || strings.HasPrefix(topic, "/camera") {
+			t.Errorf("the node hears no %s", topic)
+		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -155,6 +156,22 @@ func parse(flags *flag.FlagSet, args []string, most int, stdout io.Writer) error
 		return usageError{fmt.Errorf("unexpected argument %q; flags come before arguments, `%s -h` lists them", flags.Arg(most), flags.Name())}
 	}
 	return nil
+}
+
+// parseBetween is parse where arguments may come before and between the flags, which
+// package flag does not allow. It returns the arguments.
+func parseBetween(flags *flag.FlagSet, args []string, stdout io.Writer) (given []string, err error) {
+	for len(args) > 0 {
+		if args[0] == "-" || !strings.HasPrefix(args[0], "-") {
+			given, args = append(given, args[0]), args[1:]
+			continue
+		}
+		if err := parse(flags, args, len(args), stdout); err != nil {
+			return nil, err
+		}
+		args = flags.Args()
+	}
+	return given, nil
 }
 
 // buildVersion is the version that was linked in, else what the go command knows.

@@ -84,6 +84,11 @@ func configure(args *param.Args, extra ...param.Assignment) (*configuration, err
 	return configureFor(nil, args, extra...)
 }
 
+// logLevel is what the command line asks for the node's logger, empty where nothing.
+func (c *configuration) logLevel() string {
+	return c.args.LogLevel(rosout.LoggerName(c.names.FullyQualified()))
+}
+
 // configureFor is configure with a manifest that stands in for a bundle's where no
 // bundle is given; nil stands for none.
 func configureFor(instead *bundle.Manifest, args *param.Args, extra ...param.Assignment) (*configuration, error) {
@@ -96,7 +101,7 @@ func configureFor(instead *bundle.Manifest, args *param.Args, extra ...param.Ass
 		return nil, usageError{err}
 	}
 	c.level = zapcore.InfoLevel
-	if level := args.LogLevel("ddvla"); level != "" && level != "unset" {
+	if level := c.logLevel(); level != "" && level != "unset" {
 		if c.level, err = zapcore.ParseLevel(level); err != nil {
 			return nil, usageError{err}
 		}

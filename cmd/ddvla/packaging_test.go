@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -34,6 +35,62 @@ func TestDockerfileHasTheVersionsOfTheRest(t *testing.T) {
 	}
 	if image, module := found(t, "Dockerfile", `^ARG GO_VERSION=(\S+)$`), found(t, "go.mod", `^go (\S+)$`); !strings.HasPrefix(module, image+".") {
 		t.Errorf("the Dockerfile has Go %s, go.mod asks for %s", image, module)
+	}
+}
+
+// ros2 bag opens the bags that ddvla records, which are MCAP.
+func TestThePackageNeedsWhatItsBagsNeed(t *testing.T) {
+	found(t, "package.xml", `<exec_depend>(rosbag2_storage_mcap)</exec_depend>`)
+}
+
+// tools/portable takes no directory that has something else in it, and paths from where the user is.
+func TestPortable(t *testing.T) {
+	script, err := filepath.Abs("../../tools/portable")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, user := t.TempDir(), t.TempDir()
+	for _, dir := range []string{filepath.Join(root, "tools"), filepath.Join(root, "bin"), filepath.Join(user, "bundle"), filepath.Join(user, "prefix", "bin")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put := func(mode os.FileMode, text string, path ...string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(path...), []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(0o755, string(text), root, "tools", "portable")
+	shell, err := os.ReadFile("/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(0o755, string(shell), root, "bin", "ddvla") // any program that is linked
+	put(0o644, "ort", user, "ort.so")
+	put(0o644, "{}", user, "bundle", "policy.json")
+	put(0o644, "mine", user, "prefix", "bin", "tool")
+	run := func(args ...string) error {
+		cmd := exec.Command(filepath.Join(root, "tools", "portable"), args...)
+		cmd.Dir, cmd.Env = user, append(os.Environ(), "DDVLA_ORT_LIBRARY=ort.so")
+		out, err := cmd.CombinedOutput()
+		t.Logf("%s", out)
+		return err
+	}
+	if err := run("prefix"); err == nil || fileText(t, user, "prefix", "bin", "tool") != "mine" {
+		t.Errorf("a directory with other things: %v", err)
+	}
+	for range 2 { // also over what it has made
+		if err := run("out", "bundle"); err != nil {
+			t.Fatal(err)
+		}
+		if got := fileText(t, user, "out", "bin", "libonnxruntime.so.1") + fileText(t, user, "out", "bundles", "bundle", "policy.json"); got != "ort{}" {
+			t.Errorf("%q", got)
+		}
 	}
 }
 

@@ -303,7 +303,7 @@ func (p *prediction) warn(format string, args ...any) {
 // infer loads the policy and decodes a chunk.
 func (p *prediction) infer(ctx context.Context, c *configuration, o *model.Observation, stderr io.Writer) (err error) {
 	level := "warn"
-	if asked := c.args.LogLevel("ddvla"); asked != "" {
+	if asked := c.logLevel(); asked != "" {
 		level = asked
 	}
 	log := consoleLogger(stderr, level)

@@ -38,16 +38,9 @@ func runRecord(ctx context.Context, args []string, stdout, stderr io.Writer) (er
 	if err != nil {
 		return usageError{err}
 	}
-	var given []string
-	for len(rest) > 0 {
-		if strings.HasPrefix(rest[0], "-") {
-			if err := parse(flags, rest, len(rest), stdout); err != nil {
-				return err
-			}
-			rest = flags.Args()
-			continue
-		}
-		given, rest = append(given, rest[0]), rest[1:]
+	given, err := parseBetween(flags, rest, stdout)
+	if err != nil {
+		return err
 	}
 	options.MaxFileSize = int64(*size * 1e6)
 	switch {
@@ -101,8 +94,12 @@ func runRecord(ctx context.Context, args []string, stdout, stderr io.Writer) (er
 		defer stop()
 	}
 	begin := time.Now()
-	err = t.run(ctx)
-	return errors.Join(err, t.recorder.Close(), t.report(stdout, given[0], time.Since(begin)))
+	err = errors.Join(t.run(ctx), t.recorder.Close(), t.report(stdout, given[0], time.Since(begin)))
+	if t.recorder.Written() == 0 {
+		// An empty bag would only be in the way of the next try.
+		err = errors.Join(err, os.RemoveAll(given[0]))
+	}
+	return err
 }
 
 // wantedTopics are the topics to record, each with what stands in for it where only

@@ -477,6 +477,12 @@ func TestRecordUsage(t *testing.T) {
 	if strings.Contains(stderr, "unknown parameter") {
 		t.Errorf("of a robot's params file it says %s", stderr)
 	}
+	again := filepath.Join(t.TempDir(), "bag")
+	for range 2 { // an empty bag is not in the way
+		if status, _, stderr := call(t, "record", again, "--for", "1ms"); status != 1 || !strings.Contains(stderr, "nothing was heard") {
+			t.Errorf("status %d, %s", status, stderr)
+		}
+	}
 	status, _, stderr := call(t, "record", filepath.Join(t.TempDir(), "bag"), "--for", "1ms", "--ros-args", "-p", "cameras.hed.topic:=/x")
 	if status != 1 || !strings.Contains(stderr, "nothing was heard") || !strings.Contains(stderr, "unknown parameter cameras.hed.topic ignored") {
 		t.Errorf("status %d: %s", status, stderr)

@@ -79,7 +79,11 @@ func runReplay(ctx context.Context, args []string, stdout, stderr io.Writer) err
 			return err
 		}
 		fmt.Fprintf(stdout, "replay     %s: %d messages\n", *out, r.written)
-		err = errors.Join(err, judged.finish(report, stdout))
+		early := err
+		if early == nil {
+			early = ctx.Err()
+		}
+		err = errors.Join(err, judged.finish(report, early, stdout))
 	}
 	return err
 }
@@ -145,7 +149,7 @@ func (r *replay) run(ctx context.Context, args *param.Args) (report *node.Report
 	}
 	defer func() { err = errors.Join(err, r.judged.close()) }()
 	level := "warn"
-	if given := args.LogLevel("ddvla"); given != "" {
+	if given := c.logLevel(); given != "" {
 		level = given
 	}
 	log := r.judged.hear(consoleLogger(r.stderr, level))

@@ -99,7 +99,7 @@ func (j *judged) begin(ctx context.Context, r *replay, c *configuration) (err er
 	}
 	setup := report.Setup{
 		Policy: c.manifest.Name, Bundle: c.settings.Policy, Bag: filepath.Base(filepath.Clean(r.path)), Out: r.out, Made: "ddvla " + buildVersion(),
-		Begin: r.reader.Start(), End: r.reader.End(), ActionRate: c.manifest.Action.Rate, Horizon: c.manifest.Action.Chunk,
+		Begin: r.part.begin, End: r.reader.End(), ActionRate: c.manifest.Action.Rate, Horizon: c.manifest.Action.Chunk,
 		Budget: 1 / c.settings.Live.Rate,
 		Settings: map[string]string{
 			"decode.preset": string(c.settings.Live.Decode.Preset), "decode.rounds": strconv.Itoa(c.settings.Live.Decode.Rounds),
@@ -108,6 +108,9 @@ func (j *judged) begin(ctx context.Context, r *replay, c *configuration) (err er
 	}
 	for stage := range (node.Report{}).Latency {
 		setup.Stages = append(setup.Stages, stageName(stage))
+	}
+	if !r.part.end.IsZero() && r.part.end.Before(setup.End) {
+		setup.End = r.part.end
 	}
 	if setup.Dims, err = judgedDims(c); err != nil {
 		return err
@@ -369,11 +372,19 @@ func stageName(stage int) string {
 }
 
 // finish writes the report, and fails where a condition says so.
-func (j *judged) finish(n *node.Report, stdout io.Writer) error {
+func (j *judged) finish(n *node.Report, early error, stdout io.Writer) error {
 	if j.judge == nil {
 		return nil
 	}
+	ended := ""
+	switch {
+	case errors.Is(early, context.Canceled):
+		ended = "it was interrupted"
+	case early != nil:
+		ended = early.Error()
+	}
 	run := report.Run{
+		Ended:  ended,
 		Failed: n.Failed, Superseded: n.Superseded, Commands: n.Control.Counters.Commands,
 		Counts: report.CountsOf(n.Control.Counters), EventsLost: n.Control.Counters.EventsLost,
 	}

@@ -224,14 +224,16 @@ func TestReplayReportsWhatThereIs(t *testing.T) {
 		bag    string
 		status int
 		says   string
+		part   []string
 	}{
-		"no commands": {copied(t, filepath.Join(bags, "raw_mcap"), func(topic string) bool { return !strings.HasPrefix(topic, "/master") }), 0, "there is no /master/joint_left and no /master/joint_right"},
-		"damaged":     {damaged, 1, "Chunks over recorded commands"},
+		"no commands": {copied(t, filepath.Join(bags, "raw_mcap"), func(topic string) bool { return !strings.HasPrefix(topic, "/master") }), 0, "there is no /master/joint_left and no /master/joint_right", nil},
+		"damaged":     {damaged, 1, "Chunks over recorded commands", nil},
+		"a part":      {filepath.Join(bags, "raw_mcap"), 0, "Chunks over recorded commands", []string{"--from", "0.1", "--to", "0.4"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			page, numbers := filepath.Join(dir, "r.html"), filepath.Join(dir, "r.json")
-			status, _, stderr := call(t, append([]string{"replay", c.bag, "--out", filepath.Join(dir, "out"), "--report", page, "--json", numbers}, policy(t)...)...)
+			status, _, stderr := call(t, slices.Concat([]string{"replay", c.bag, "--out", filepath.Join(dir, "out"), "--report", page, "--json", numbers}, c.part, policy(t))...)
 			if status != c.status {
 				t.Fatalf("status %d: %s", status, stderr)
 			}
@@ -240,18 +242,26 @@ func TestReplayReportsWhatThereIs(t *testing.T) {
 				t.Fatal(err)
 			}
 			var judged struct {
-				Recorded bool
-				Metrics  map[string]float64
+				Recorded   bool
+				Metrics    map[string]float64
+				Ended      string `json:"ended_early"`
+				Begin, End time.Time
 			}
 			if err := json.Unmarshal(raw, &judged); err != nil {
 				t.Fatal(err)
 			}
-			if _, told := judged.Metrics["mae"]; told != judged.Recorded || told != (name == "damaged") {
+			if _, told := judged.Metrics["mae"]; told != judged.Recorded || told == (name == "no commands") {
 				t.Errorf("commands are there: %v; an error is told: %v", judged.Recorded, told)
+			}
+			if length := judged.End.Sub(judged.Begin); c.part != nil && length != 300*time.Millisecond {
+				t.Errorf("the report is of %v", length)
 			}
 			text, err := os.ReadFile(page)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if early := strings.Contains(string(text), "the replay ended early"); early != (c.status != 0) || early != (judged.Ended != "") {
+				t.Errorf("it ended early: %t, %q", early, judged.Ended)
 			}
 			if !strings.Contains(string(text), c.says) {
 				t.Errorf("the report does not say %q", c.says)

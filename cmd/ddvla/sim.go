@@ -91,6 +91,14 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, node.Close()) }()
+	others, err := watchStates(node, options.DomainID, config.StateTopics[:])
+	if err != nil {
+		return err
+	}
+	// It hears no more of them itself: --wait counts who listens.
+	if err := errors.Join(others.look(ctx), others.Close()); err != nil {
+		return err
+	}
 	process, err := sim.NewProcess(node, config)
 	if err != nil {
 		return err

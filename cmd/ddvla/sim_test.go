@@ -10,6 +10,8 @@ import (
 
 	"github.com/ddvla/ddvla/dataset"
 	"github.com/ddvla/ddvla/internal/testbundle"
+	"github.com/ddvla/ddvla/msgs"
+	"github.com/ddvla/ddvla/ros"
 	"github.com/ddvla/ddvla/ros/rostest"
 	"github.com/ddvla/ddvla/sim"
 )
@@ -33,6 +35,16 @@ func TestSimDoesATaskOnTopics(t *testing.T) {
 	if len(report.Tasks) != 1 || !report.Tasks[0].Success || report.Tasks[0].Task != "bell" || report.Tasks[0].Instruction == "" {
 		t.Errorf("%s", raw)
 	}
+}
+
+// Commands for the simulated arms would move a robot's, which have the same names.
+func TestSimKeepsOffARobot(t *testing.T) {
+	id := domain(t)
+	other := bystander(t, id, 0, func(*msgs.JointState) {})
+	if _, err := ros.Advertise[msgs.JointState](other, stateTopics[0], ros.DefaultQoS()); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, 1, []string{stateTopics[0], strconv.Itoa(id), "ROS_DOMAIN_ID"}, "sim", "--task", "bell", "--demonstrate", "--camera-rate", "5")
 }
 
 func TestSimDemosWritesADataSet(t *testing.T) {

@@ -49,7 +49,7 @@ func Run(t testing.TB, stdin []byte, script string, args ...string) []byte {
 	var out, msg bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &msg
 	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s %s: %v (set-up installs its modules: make setup)\n%s", cmd.Path, script, err, msg.String())
+		t.Fatalf("%s %s: %v (set-up installs its modules: make setup-test)\n%s", cmd.Path, script, err, msg.String())
 	}
 	return out.Bytes()
 }

@@ -32,7 +32,7 @@ type Codec struct {
 func New(b *bundle.Bundle) (*Codec, error) {
 	s, err := LoadStatistics(b.Path(bundle.StatisticsFile), b.Manifest.Action.UnnormKey)
 	if err != nil {
-		return nil, fmt.Errorf("%w (manifest field action.unnorm_key)", err)
+		return nil, err
 	}
 	c, err := newCodec(&b.Manifest, s)
 	if err != nil {
@@ -126,9 +126,11 @@ func (c *Codec) ChunkFromBins(bins []int64) (*Chunk, error) {
 }
 
 // BinOf returns the bin whose value in the given column of a chunk is nearest to v,
-// the lowest of equals, in robot units and after the gripper rule: the inverse of
-// [Codec.ChunkFromBins]. A value that lies beyond what the bins say by more than
-// half a bin is an error.
+// in robot units and after the gripper rule: the inverse of [Codec.ChunkFromBins].
+// Of the bins that a gripper rule makes one value of, it is that of the data set's own
+// open or closed gripper, which is what the network was trained on; of other equals
+// the lowest. A value that lies beyond what the bins say by more than half a bin is an
+// error.
 func (c *Codec) BinOf(column int, v float64) (int64, error) {
 	b := c.bins[column]
 	best, distance := 0, math.Inf(1)
@@ -147,7 +149,26 @@ func (c *Codec) BinOf(column int, v float64) (int64, error) {
 	if !(distance <= half*(1+1e-9)) && !(v >= low && v <= high) {
 		return 0, fmt.Errorf("%s is %g, the bins say %.4g to %.4g", c.names[column], v, low, high)
 	}
+	if c.grippers[column] != nil {
+		best = c.trained(column, best)
+	}
 	return int64(best), nil
+}
+
+// trained returns which of the bins that say the same as bin k is that of the data
+// set's least or largest value, or k where none or both are.
+func (c *Codec) trained(column, k int) int {
+	b := c.bins[column]
+	said := c.robot(column, b.Centre(k))
+	least, most := b.Of(c.action.model(column, c.action.low[column])), b.Of(c.action.model(column, c.action.high[column]))
+	same := func(bin int) bool { return c.robot(column, b.Centre(bin)) == said }
+	switch {
+	case same(least) && !same(most):
+		return least
+	case same(most) && !same(least):
+		return most
+	}
+	return k
 }
 
 // robot turns a normalised value of a column into robot units.
@@ -175,7 +196,8 @@ func (c *Codec) chunk(n int, value func(i int) (float64, error)) (*Chunk, error)
 }
 
 // Encode appends to dst the bin of each value of whole rows in the data set's
-// units, as training data are tokenised. It is the inverse of
+// units, as train/ tokenises them. (OpenVLA-OFT does it alike but for dimensions that
+// never change, which are its middle bin, here bin 0.) It is the inverse of
 // [Codec.ChunkFromBins] to half a bin, gripper columns aside: those are taken as
 // the data set has them, before the gripper rule.
 func (c *Codec) Encode(values []float64, dst []int64) ([]int64, error) {

@@ -83,11 +83,14 @@ func parseStatistics(raw []byte, key string) (*Statistics, error) {
 	}
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &all); err != nil {
-		return nil, fmt.Errorf("%w (a NaN or Infinity that Python wrote is no JSON)", err)
+		if strings.Contains(err.Error(), "'N'") || strings.Contains(err.Error(), "'I'") {
+			return nil, fmt.Errorf("%w: a NaN or Infinity that Python wrote is no JSON", err)
+		}
+		return nil, err
 	}
 	entry, ok := all[key]
 	if !ok {
-		return nil, fmt.Errorf("no data set %q; there are: %s", key, strings.Join(slices.Sorted(maps.Keys(all)), ", "))
+		return nil, fmt.Errorf("no data set %q, which manifest field action.unnorm_key names; there are: %s", key, strings.Join(slices.Sorted(maps.Keys(all)), ", "))
 	}
 	s := &Statistics{}
 	if err := json.Unmarshal(entry, s); err != nil {

@@ -258,6 +258,12 @@ const (
 	Bicubic  Filter = "bicubic"  // Pillow's BICUBIC
 )
 
+// Rates of a chunk's rows in Hz that can be executed, by package control.
+const (
+	LowestRate  = 0.1
+	HighestRate = 1000.0
+)
+
 // Action describes a chunk.
 type Action struct {
 	// Chunk is H, the rows of a chunk.

@@ -223,8 +223,8 @@ func (m *Manifest) validateAction() error {
 	if a.Chunk <= 0 {
 		return field("action.chunk", "is %d, must be positive", a.Chunk)
 	}
-	if !(a.Rate > 0) || math.IsInf(a.Rate, 0) {
-		return field("action.action_rate", "is %g Hz, must be positive; it is the time base the policy was trained at and has no default", a.Rate)
+	if !(a.Rate >= LowestRate && a.Rate <= HighestRate) {
+		return field("action.action_rate", "is %g Hz, must be %g to %g rows a second (a row every 0.04 s is 25); it is the time base the policy was trained at and has no default", a.Rate, LowestRate, HighestRate)
 	}
 	if a.Normalization != Bounds && a.Normalization != BoundsQ99 {
 		return field("action.normalization", "is %q, must be bounds or bounds_q99", a.Normalization)
@@ -302,6 +302,8 @@ func (d ActionDim) Validate() error {
 		return fmt.Errorf("gripper.mode is %q, must be metres, normalised or binary", g.Mode)
 	case !(g.Close >= 0 && g.Open > g.Close && g.Open < 1):
 		return fmt.Errorf("gripper close %g m and open %g m must hold 0 <= close < open < 1", g.Close, g.Open)
+	case !(math.Abs(g.Offset) < g.Open-g.Close):
+		return fmt.Errorf("gripper.offset is %g m, as much as the whole opening of %g m; it is in metres", g.Offset, g.Open-g.Close)
 	}
 	return nil
 }

@@ -92,9 +92,9 @@ func New(model []byte, prompt bundle.Prompt, tokens bundle.Tokens) (*Tokenizer, 
 }
 
 // Prompt returns the ids for the graph, BOS first and the empty token last, and
-// the text they stand for. White space around the instruction is dropped,
-// nothing else is changed but the case, as in the code that checkpoints are
-// trained with (openvla-oft, get_vla_action in experiments/robot/openvla_utils.py).
+// the text they stand for. White space around the instruction is dropped, as in
+// train/ddvla/prompt.py, and nothing else is changed but the case, as in openvla-oft
+// (get_vla_action in experiments/robot/openvla_utils.py), which keeps the white space.
 // Lower case is Go's, which is Python's for every character but İ and a Σ that
 // ends a word. Text that spells a control token ("</s>") is ordinary text.
 func (t *Tokenizer) Prompt(instruction string) (ids []int64, text string, err error) {

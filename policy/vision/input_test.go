@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"image"
+	"image/png"
 	"strings"
 	"testing"
 
@@ -22,6 +24,10 @@ func TestBadPicturesAreNamed(t *testing.T) {
 	binary.BigEndian.PutUint16(huge[at+7:], 65500)
 	damaged := bytes.Clone(photo)
 	copy(damaged[len(damaged)/2:], make([]byte, 4000))
+	var depth bytes.Buffer
+	if err := png.Encode(&depth, image.NewGray16(image.Rect(0, 0, 8, 8))); err != nil {
+		t.Fatal(err)
+	}
 	data := make([]byte, 480*1920)
 	dst := make([]byte, 3*64*64)
 	for name, c := range map[string]struct {
@@ -48,6 +54,8 @@ func TestBadPicturesAreNamed(t *testing.T) {
 		"JPEG of 4 gigapixels": {p.JPEG(huge, dst), []string{"65500x65500", "64 megapixels"}},
 		"neither JPEG nor PNG": {p.Compressed([]byte("RIFF and so on"), dst), []string{"52 49 46 46", "neither JPEG nor PNG"}},
 		"nothing":              {p.Compressed(nil, dst), []string{"0 bytes"}},
+		"thin":                 {p.Raw(Raw{"mono8", 1, 1 << 26, 1, nil}, dst), []string{"1x67108864", "16384 pixels a side"}},
+		"depth as PNG":         {p.Compressed(depth.Bytes(), dst), []string{"16-bit grey", "depth"}},
 		"PNG header only":      {p.Compressed([]byte("\x89PNG\r\n\x1a\n"), dst), []string{"PNG"}},
 	} {
 		if c.err == nil {

@@ -59,6 +59,9 @@ var ErrImage = errors.New("image")
 // allocated for it.
 const maxPixels = 64 << 20
 
+// maxSide does the same for thin pictures: resizing works on whole rows and columns.
+const maxSide = 1 << 14
+
 // Pixels is a picture of 8-bit RGB, packed, rows from top to bottom.
 type Pixels struct {
 	Width, Height int
@@ -136,6 +139,9 @@ func checkSize(width, height int) error {
 	}
 	if width > maxPixels/height {
 		return fmt.Errorf("%w is %dx%d, the limit is %d megapixels", ErrImage, width, height, maxPixels>>20)
+	}
+	if max(width, height) > maxSide {
+		return fmt.Errorf("%w is %dx%d, the limit is %d pixels a side", ErrImage, width, height, maxSide)
 	}
 	return nil
 }

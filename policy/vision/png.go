@@ -13,7 +13,7 @@ func isJPEG(data []byte) bool { return bytes.HasPrefix(data, []byte("\xff\xd8\xf
 func isPNG(data []byte) bool { return bytes.HasPrefix(data, []byte("\x89PNG\r\n\x1a\n")) }
 
 // decodePNG reads a PNG, which some drivers send for lossless colour; alpha is
-// dropped, 16-bit samples lose their low byte.
+// dropped, 16-bit samples lose their low byte; 16-bit grey, which is depth, is refused.
 func decodePNG(data []byte, p *Pixels) error {
 	head, err := png.DecodeConfig(bytes.NewReader(data))
 	if err != nil {
@@ -21,6 +21,9 @@ func decodePNG(data []byte, p *Pixels) error {
 	}
 	if err := checkSize(head.Width, head.Height); err != nil {
 		return fmt.Errorf("PNG: %w", err)
+	}
+	if head.ColorModel == color.Gray16Model {
+		return fmt.Errorf("%w: PNG of 16-bit grey, as depth pictures are; choose the topic of the colour stream", ErrImage)
 	}
 	img, err := png.Decode(bytes.NewReader(data))
 	if err != nil {

@@ -72,6 +72,9 @@ static void convert_endpoint (void *to, const void *sample)
   snprintf (e->topic, sizeof e->topic, "%s", s->topic_name ? s->topic_name : "");
   snprintf (e->type, sizeof e->type, "%s", s->type_name ? s->type_name : "");
   read_qos (&e->qos, s->qos);
+  dds_liveliness_kind_t kind;
+  dds_duration_t lease;
+  e->leased = dds_qget_liveliness (s->qos, &kind, &lease) && (kind != DDS_LIVELINESS_AUTOMATIC || lease != DDS_INFINITY);
 }
 
 static void convert_participant (void *to, const void *sample)

@@ -78,7 +78,8 @@ func (n *node) explain(m ros.Mismatch, topic, typ string, ours ros.QoS) ros.Mism
 		if m.Publishers {
 			offered, requested = e.QoS, ours
 		}
-		if e.Name != topicPrefix+topic || e.Type != typ || ros.Incompatible(offered, requested) != m.Policy {
+		if e.Name != topicPrefix+topic || e.Type != typ ||
+			ros.Incompatible(offered, requested) != m.Policy && !(m.Policy == ros.PolicyLiveliness && e.leased) {
 			continue
 		}
 		// Of several, always the same: the first by name, and one without a node only where no other is.
@@ -97,19 +98,26 @@ func serviceName(topic, prefix, suffix string) (string, bool) {
 	return "/" + name, ok && ok2
 }
 
-// endpoints are the DDS writers or readers known now, with the DDS names of their topics.
-func endpoints(participant C.dds_entity_t, writers bool) (map[msgs.Gid]ros.Endpoint, error) {
+// endpoint is a DDS writer or reader with the DDS name of its topic. One that is leased has a liveliness that QoS has
+// not: a reader with it takes none of our writers.
+type endpoint struct {
+	ros.Endpoint
+	leased bool
+}
+
+// endpoints are the DDS writers or readers known now.
+func endpoints(participant C.dds_entity_t, writers bool) (map[msgs.Gid]endpoint, error) {
 	var list *C.struct_graph_endpoint
 	n := C.graph_endpoints(participant, C.bool(writers), &list)
 	if n < 0 {
 		return nil, fmt.Errorf("cyclone: list endpoints: %w", codeError(n))
 	}
 	defer C.free(unsafe.Pointer(list))
-	out := make(map[msgs.Gid]ros.Endpoint, n)
+	out := make(map[msgs.Gid]endpoint, n)
 	found := unsafe.Slice(list, n)
 	for i := range found {
 		e := &found[i]
-		out[gidOf(e.guid)] = ros.Endpoint{Name: C.GoString(&e.topic[0]), Type: rosType(C.GoString(&e._type[0])), QoS: rosQoS(e.qos)}
+		out[gidOf(e.guid)] = endpoint{ros.Endpoint{Name: C.GoString(&e.topic[0]), Type: rosType(C.GoString(&e._type[0])), QoS: rosQoS(e.qos)}, bool(e.leased)}
 	}
 	return out, nil
 }

@@ -222,6 +222,9 @@ func TestIndependentPeersQoSIsTold(t *testing.T) {
 		{[]string{"reliable", "volatile"}, ros.LatchedQoS(), ros.LatchedQoS(), func(_, sub ros.Mismatch) (string, string) {
 			return sub.String(), "1 publisher refused by QoS: it offers volatile, this subscription requests transient_local"
 		}},
+		{[]string{"reliable", "volatile", "lease"}, ros.DefaultQoS(), ros.DefaultQoS(), func(pub, _ ros.Mismatch) (string, string) {
+			return pub.String(), "1 subscription refused by QoS: it does not fit by its liveliness"
+		}},
 	} {
 		pub, err := n.Advertise("there", typ, c.pub)
 		if err != nil {

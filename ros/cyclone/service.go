@@ -354,6 +354,8 @@ func (c *client) Call(ctx context.Context, request []byte) ([]byte, error) {
 		return reply, nil
 	case <-c.done:
 		return nil, fmt.Errorf("cyclone: service %s: %w", c.name, ros.ErrClosed)
+	case <-c.node.ctx.Done(): // whose Close may wait for the callback that calls
+		return nil, fmt.Errorf("cyclone: service %s: %w", c.name, ros.ErrClosed)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("cyclone: service %s did not reply: %w", c.name, ctx.Err())
 	}
@@ -389,6 +391,8 @@ func (c *client) WaitForService(ctx context.Context) error {
 		}
 		select {
 		case <-c.done:
+		case <-c.node.ctx.Done():
+			return fmt.Errorf("cyclone: service %s: %w", c.name, ros.ErrClosed)
 		case <-ctx.Done():
 			return fmt.Errorf("cyclone: service %s has no server: %w", c.name, ctx.Err())
 		case <-time.After(servicePoll):

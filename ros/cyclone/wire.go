@@ -81,6 +81,8 @@ func policyName(id C.uint32_t) string {
 		return ros.PolicyDurability
 	case C.DDS_DEADLINE_QOS_POLICY_ID:
 		return ros.PolicyDeadline
+	case C.DDS_LIVELINESS_QOS_POLICY_ID:
+		return ros.PolicyLiveliness
 	case C.DDS_DATA_REPRESENTATION_QOS_POLICY_ID:
 		return "data representation"
 	}

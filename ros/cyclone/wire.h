@@ -88,6 +88,7 @@ struct graph_endpoint {
   char topic[256];
   char type[256];
   struct wire_qos qos;
+  bool leased; /* its liveliness is not the automatic one without a lease */
 };
 
 /* The writers (publications true) or readers that discovery knows, this process's own included. *list is

@@ -137,8 +137,8 @@ func (m *Machine) change(ctx context.Context, t Transition) error {
 		return err
 	}
 	m.state, m.idle = begin.to, make(chan struct{})
+	m.publish(begin) // before others can see the state, so that events are in order
 	m.mu.Unlock()
-	m.publish(begin)
 
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(m.ctx, cancel)
@@ -153,9 +153,9 @@ func (m *Machine) change(ctx context.Context, t Transition) error {
 	end, _ := find(begin.to, label) // every transition state has both
 	m.mu.Lock()
 	m.state = end.to
+	m.publish(end)
 	close(m.idle)
 	m.mu.Unlock()
-	m.publish(end)
 	if err != nil {
 		return fmt.Errorf("lifecycle: %s: %w", t, err)
 	}

@@ -277,7 +277,7 @@ func TestAnySequenceFollowsTheDesign(t *testing.T) {
 func TestFinishIsNotRefusedForAnotherTransition(t *testing.T) {
 	for range 50 {
 		ended, loading, load := 0, make(chan struct{}), make(chan struct{})
-		m, _ := start(t, Callbacks{
+		m, o := start(t, Callbacks{
 			Configure: func(context.Context) error { close(loading); <-load; return nil },
 			Activate: func(context.Context) error {
 				for range 1000 {
@@ -305,6 +305,14 @@ func TestFinishIsNotRefusedForAnotherTransition(t *testing.T) {
 		}
 		if err := m.Finish(t.Context()); err != nil {
 			t.Errorf("again: %v", err)
+		}
+		// Each event goes on from where the one before led to.
+		for state := Unconfigured.String(); state != Finalized.String(); {
+			e := rostest.Receive(t, "event", o.events)
+			if e.StartState.Label != state {
+				t.Fatalf("event %+v comes in state %s", e, state)
+			}
+			state = e.GoalState.Label
 		}
 	}
 	// One that does not end is not waited for longer than the context lasts.

@@ -45,6 +45,7 @@ func (n *node) Serve(service, typ string, handle func(context.Context, []byte) (
 		b.mu.Unlock()
 		n.disown(s)
 		s.cancel()
+		close(s.ended) // for the node, which may be closing it
 		return nil, fmt.Errorf("local: service %s is already served on this bus", name)
 	}
 	if s.ctx.Err() == nil { // else its node closed meanwhile
@@ -134,6 +135,8 @@ func (c *client) server(ctx context.Context) (*server, error) {
 		case <-waiting:
 		case <-c.done:
 			return nil, fmt.Errorf("local: service %s: %w", c.name, ros.ErrClosed)
+		case <-c.node.ctx.Done(): // whose Close may wait for the callback that calls
+			return nil, fmt.Errorf("local: service %s: %w", c.name, ros.ErrClosed)
 		case <-ctx.Done():
 			return nil, fmt.Errorf("local: service %s has no server: %w", c.name, ctx.Err())
 		}
@@ -161,6 +164,8 @@ func (c *client) Call(ctx context.Context, request []byte) ([]byte, error) {
 	case s.calls <- k:
 	case <-s.ctx.Done():
 		return nil, fmt.Errorf("local: service %s: its server closed", c.name)
+	case <-c.node.ctx.Done():
+		return nil, fmt.Errorf("local: service %s: %w", c.name, ros.ErrClosed)
 	case <-c.done:
 		return nil, fmt.Errorf("local: service %s: %w", c.name, ros.ErrClosed)
 	case <-ctx.Done():
@@ -169,7 +174,16 @@ func (c *client) Call(ctx context.Context, request []byte) ([]byte, error) {
 	select {
 	case reply := <-k.reply:
 		return reply, nil
+	case <-s.ended:
+		select {
+		case reply := <-k.reply:
+			return reply, nil
+		default:
+			return nil, fmt.Errorf("local: service %s: its server closed", c.name)
+		}
 	case <-c.done:
+		return nil, fmt.Errorf("local: service %s: %w", c.name, ros.ErrClosed)
+	case <-c.node.ctx.Done():
 		return nil, fmt.Errorf("local: service %s: %w", c.name, ros.ErrClosed)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("local: service %s did not reply: %w", c.name, ctx.Err())

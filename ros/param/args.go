@@ -151,19 +151,15 @@ func (a *Args) For(node string) []Assignment {
 }
 
 // LogLevel is the level that the command line asks for a logger, or "" if none. The last one counts, and
-// one that names the logger before one for all.
-func (a *Args) LogLevel(logger string) string {
-	general, own := "", ""
+// one that names the logger before one for those that its name begins with (robot for robot.ddvla), and these
+// before one for all.
+func (a *Args) LogLevel(logger string) (level string) {
+	asked := map[string]string{}
 	for _, l := range a.LogLevels {
-		switch l.Logger {
-		case "":
-			general = l.Level
-		case logger:
-			own = l.Level
-		}
+		asked[l.Logger] = l.Level
 	}
-	if own != "" {
-		return own
+	for asked[logger] == "" && logger != "" {
+		logger = logger[:max(strings.LastIndexByte(logger, '.'), 0)]
 	}
-	return general
+	return asked[logger]
 }

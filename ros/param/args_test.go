@@ -18,7 +18,7 @@ func TestScalarTypes(t *testing.T) {
 	for in, want := range map[string]Value{
 		"1": Int(1), "-7": Int(-7), "+3": Int(3), "0x1F": Int(31), "1.0": Double(1), "1e3": Double(1000), ".5": Double(0.5), "1.": Double(1),
 		"true": Bool(true), "Off": Bool(false), "yes": Bool(true), "tRue": String("tRue"), "1_000": String("1_000"),
-		".inf": Double(math.Inf(1)), "-.inf": Double(math.Inf(-1)), ".nan": Double(math.NaN()), "inf": String("inf"), "nan": String("nan"),
+		".inf": Double(math.Inf(1)), "-.inf": Double(math.Inf(-1)), ".nan": Double(math.NaN()), "inf": Double(math.Inf(1)), "-Infinity": Double(math.Inf(-1)), "nan": Double(math.NaN()), "info": String("info"), "--inf": String("--inf"),
 		"hello world": String("hello world"), `"1"`: String("1"), `'true'`: String("true"), `""`: String(""), "!!str 5": String("5"),
 		"/camera_f/color": String("/camera_f/color"), "1.2.3": String("1.2.3"),
 		"[1, 2]": Ints(1, 2), "[1.0, 2.5]": Doubles(1, 2.5), "[a, '1']": Strings("a", "1"), "[true, no]": Bools(true, false), "[]": Strings([]string{}...),
@@ -136,7 +136,7 @@ func TestArgs(t *testing.T) {
 	if want := []string{"3.0", "5.0", "4.0", "7"}; !slices.Equal(rates, want) {
 		t.Errorf("%q, want %q", rates, want)
 	}
-	if a.LogLevel("vla") != "debug" || a.LogLevel("x") != "warn" || !a.NoRosout || a.NoStdout {
+	if a.LogLevel("vla") != "debug" || a.LogLevel("vla.executor") != "debug" || a.LogLevel("robot.vla") != "warn" || a.LogLevel("x") != "warn" || !a.NoRosout || a.NoStdout {
 		t.Errorf("%+v", a)
 	}
 }

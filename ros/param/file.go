@@ -175,8 +175,16 @@ func parseScalar(s string) (Value, error) {
 		return Double(math.Inf(1)), nil
 	case "-.inf", "-.Inf", "-.INF":
 		return Double(math.Inf(-1)), nil
-	case "", "~", "null", "Null", "NULL":
+	case "", "~", "null", "Null", "NULL": // strings for rcl, but nobody means one
 		return Value{}, fmt.Errorf("value is empty; write \"\" for an empty string")
+	}
+	switch strings.ToLower(strings.TrimLeft(s, "+-")) {
+	case "inf", "infinity", "nan": // as C reads doubles
+		f, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			return String(s), nil
+		}
+		return Double(f), nil
 	}
 	if c := strings.TrimLeft(s, "+-"); c == "" || !(c[0] >= '0' && c[0] <= '9' || c[0] == '.') || strings.Contains(s, "_") {
 		return String(s), nil

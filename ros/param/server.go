@@ -151,7 +151,8 @@ func (p *server) changeAll(_ context.Context, r *msgs.SetParametersAtomicallyReq
 	return &msgs.SetParametersAtomicallyResponse{Result: p.apply(r.Parameters)}, nil
 }
 
-// list answers as rclcpp's NodeParameters::list_parameters: depth counts the parts of a name below the
+// list answers as rclcpp's NodeParameters::list_parameters does from Jazzy on (Humble's counts the dot behind a
+// prefix, too): depth counts the parts of a name below the
 // prefix, 0 is without limit.
 func (p *server) list(_ context.Context, r *msgs.ListParametersRequest) (*msgs.ListParametersResponse, error) {
 	var out msgs.ListParametersResponse

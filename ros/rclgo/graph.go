@@ -116,6 +116,9 @@ func qosOf(p rclgo.QosProfile) ros.QoS {
 	q := ros.QoS{Depth: p.Depth, Deadline: finite(p.Deadline), Lifespan: finite(p.Lifespan)}
 	if p.History == rclgo.HistoryKeepAll {
 		q.History = ros.KeepAll
+	} else {
+		// 0 is an unknown one, and would make the zero QoS of this, which stands for none.
+		q.Depth = max(q.Depth, 1)
 	}
 	if p.Reliability == rclgo.ReliabilityBestEffort {
 		q.Reliability = ros.BestEffort

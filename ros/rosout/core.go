@@ -48,13 +48,13 @@ func New(n ros.Node, level zapcore.LevelEnabler) (*Core, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rosout: %w", err)
 	}
-	p := &publisher{node: n, name: loggerName(n.Name()), pub: pub, queue: make(chan *msgs.Log, queued), ended: make(chan struct{})}
+	p := &publisher{node: n, name: LoggerName(n.Name()), pub: pub, queue: make(chan *msgs.Log, queued), ended: make(chan struct{})}
 	go p.run()
 	return &Core{LevelEnabler: level, shared: p}, nil
 }
 
-// loggerName is the name that rcl gives a node's logger: "/robot/ddvla" logs as "robot.ddvla".
-func loggerName(node string) string { return strings.ReplaceAll(strings.Trim(node, "/"), "/", ".") }
+// LoggerName is the name that rcl gives a node's logger: "/robot/ddvla" logs as "robot.ddvla".
+func LoggerName(node string) string { return strings.ReplaceAll(strings.Trim(node, "/"), "/", ".") }
 
 func (p *publisher) run() {
 	defer close(p.ended)
@@ -101,8 +101,8 @@ func (c *Core) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	if e.LoggerName != "" {
 		m.Name += "." + e.LoggerName
 	}
-	if now := p.node.Now(); !now.IsZero() {
-		m.Stamp = msgs.TimeOf(now)
+	if !e.Time.IsZero() { // as all nodes of ROS 2 do, also by simulated time
+		m.Stamp = msgs.TimeOf(e.Time)
 	}
 	if e.Caller.Defined {
 		m.File, m.Function, m.Line = e.Caller.File, e.Caller.Function, uint32(e.Caller.Line)

@@ -272,6 +272,31 @@ func closeTwiceAtOnce(f *fixture) {
 	}
 }
 
+func closeWhileCallbackCalls(f *fixture) {
+	for range 5 { // whichever part is closed first
+		n, err := f.backend(context.Background(), f.options("n"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		absent := f.client(n, "/absent")
+		entered, result, ended := make(chan struct{}, 1), make(chan error, 1), make(chan error, 1)
+		f.subscribe(n, "talk", ros.LatchedQoS(), func([]byte, time.Time) {
+			entered <- struct{}{}
+			_, err := absent.Call(context.Background(), triggerRequest)
+			result <- err
+		})
+		f.publish(f.advertise(n, "talk", ros.LatchedQoS()), numbered(1, 0))
+		Receive(f, "the callback runs", entered)
+		go func() { ended <- n.Close() }()
+		if err := Receive(f, "Close returns", ended); err != nil {
+			f.Error(err)
+		}
+		if err := Receive(f, "the call ends", result); !errors.Is(err, ros.ErrClosed) {
+			f.Errorf("the call ended with %v", err)
+		}
+	}
+}
+
 func afterClose(f *fixture) {
 	n, err := f.backend(context.Background(), f.options("n"))
 	if err != nil {

@@ -56,6 +56,7 @@ func promises(t *testing.T, b Backend, process bool) {
 		{"names are expanded and remapped", names},
 		{"closing while publishing", closeWhilePublishing},
 		{"closing a node waits for what closes", closeTwiceAtOnce},
+		{"closing a node ends what its callbacks call", closeWhileCallbackCalls},
 		{"everything returns ErrClosed after Close", afterClose},
 	} {
 		t.Run(c.name, func(t *testing.T) {

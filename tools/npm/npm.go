@@ -18,7 +18,7 @@ func Run(t testing.TB, stdin []byte, script string, args ...string) []byte {
 	t.Helper()
 	modules := filepath.Join(root(t), ".deps", "npm", "node_modules")
 	if _, err := os.Stat(modules); err != nil {
-		t.Fatalf("no npm packages at %s: run make setup", modules)
+		t.Fatalf("no npm packages at %s: run make setup-test", modules)
 	}
 	cmd := exec.Command("node", append([]string{script}, args...)...)
 	cmd.Env = append(os.Environ(), "NODE_PATH="+modules)

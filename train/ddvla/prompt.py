@@ -15,5 +15,5 @@ class Tokenizer:
 
     def prompt(self, instruction):
         """BOS, the filled template, and the empty token that the training text has after `Out:`."""
-        ids = [self.processor.bos_id()] + self.processor.encode(TEMPLATE.format(instruction=instruction.lower()))
+        ids = [self.processor.bos_id()] + self.processor.encode(TEMPLATE.format(instruction=instruction.strip().lower()))
         return ids if ids[-1] == self.empty else ids + [self.empty]

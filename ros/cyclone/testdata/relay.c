@@ -1,6 +1,6 @@
 /* An independent participant: types from Debian's idlc, plain Cyclone DDS calls, none of this project's code.
 
-     relay TYPE reliable|best_effort volatile|transient_local
+     relay TYPE reliable|best_effort volatile|transient_local [lease]
 
    takes samples of TYPE from rt/there as C structs, prints each field, and writes the structs on rt/back, until
    standard input ends. One line is one sample; its fields are separated by blanks: numbers as they are, floating
@@ -149,7 +149,7 @@ int main (int argc, char **argv)
     if (strcmp (argv[1], types[i].name) == 0)
       type = &types[i];
   if (type == NULL) {
-    fprintf (stderr, "usage: relay TYPE reliable|best_effort volatile|transient_local\n");
+    fprintf (stderr, "usage: relay TYPE reliable|best_effort volatile|transient_local [lease]\n");
     return 1;
   }
   dds_entity_t pp = dds_create_participant (DDS_DOMAIN_DEFAULT, NULL, NULL);
@@ -158,6 +158,8 @@ int main (int argc, char **argv)
   dds_qset_data_representation (qos, 1, &xcdr1);
   dds_qset_history (qos, DDS_HISTORY_KEEP_LAST, 10);
   dds_qset_reliability (qos, strcmp (argv[2], "reliable") == 0 ? DDS_RELIABILITY_RELIABLE : DDS_RELIABILITY_BEST_EFFORT, DDS_SECS (1));
+  if (argc > 4)
+    dds_qset_liveliness (qos, DDS_LIVELINESS_AUTOMATIC, DDS_MSECS (500));
   dds_qset_durability (qos, strcmp (argv[3], "volatile") == 0 ? DDS_DURABILITY_VOLATILE : DDS_DURABILITY_TRANSIENT_LOCAL);
   dds_entity_t there = dds_create_topic (pp, type->descriptor, "rt/there", NULL, NULL);
   dds_entity_t back = dds_create_topic (pp, type->descriptor, "rt/back", NULL, NULL);
