@@ -25,7 +25,7 @@ ARGUMENTS = [
     DeclareLaunchArgument("camera_rate", default_value="30", description="Pictures per second of each camera."),
     DeclareLaunchArgument("joint_rate", default_value="200", description="Joint states per second of each arm."),
     DeclareLaunchArgument("profile", default_value="aloha", choices=["aloha"], description="The simulated robot has the names of aloha."),
-    DeclareLaunchArgument("start_enabled", default_value="true", choices=["true", "false"], description="Let the arms move from the start. A domain in which a robot is already ends the launch before it is told to do anything."),
+    DeclareLaunchArgument("start_enabled", default_value="true", choices=["true", "false"], description="Let the arms move as soon as the policy is loaded, and after a stop again from the next scene on. Where a robot is in the ROS domain already, the launch ends instead."),
 ]
 
 
@@ -43,6 +43,9 @@ def robot(context):
         command += ["--draw", given["draw"], "--each", given["each"]]
     elif given["task"] != "none":
         command += ["--task", given["task"], "--episodes", given["episodes"], "--home-service", node + "/home"]
+    if given["start_enabled"] == "true":
+        # Not by the node itself: the simulator first makes sure that no robot is there.
+        command += ["--enable-service", node + "/enable"]
     if given["compressed"] == "true":
         command.append("--compressed")
     if given.get("backend"):
@@ -66,8 +69,7 @@ def generate_launch_description():
     return LaunchDescription(
         [
             *ARGUMENTS,
-            # Nobody stands beside the simulated robot.
-            IncludeLaunchDescription(str(ROBOT), launch_arguments=[("policy", LaunchConfiguration("policy")), ("profile", LaunchConfiguration("profile")), ("start_enabled", LaunchConfiguration("start_enabled"))]),
-            OpaqueFunction(function=robot),
+            OpaqueFunction(function=robot),  # first: what is included below sets start_enabled
+            IncludeLaunchDescription(str(ROBOT), launch_arguments=[("policy", LaunchConfiguration("policy")), ("profile", LaunchConfiguration("profile")), ("start_enabled", "false")]),
         ]
     )

@@ -25,7 +25,7 @@ const (
 // homing is how far the arms are on their way home between two episodes.
 type homing struct {
 	client ros.Client    // nil: the arms stay where they are
-	asked  chan struct{} // holds one request to call the service
+	asked  chan bool     // holds one request to call the service; true: after a failure
 	called bool          // a call was answered with success, or all tries were in vain
 	rest   time.Duration // that the arms have been at rest since
 
@@ -33,10 +33,10 @@ type homing struct {
 	again time.Duration // until the next one after a refusal
 }
 
-// begin asks for a way home.
-func (h *homing) begin() {
+// begin asks for a way home, after an episode that failed or did not.
+func (h *homing) begin(failed bool) {
 	h.called, h.rest = false, 0
-	h.asked <- struct{}{}
+	h.asked <- failed
 }
 
 // over tells, after dt more, whether the arms are there.
@@ -63,18 +63,37 @@ func (p *Process) callHome(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-p.homing.asked:
-			p.sendHome(ctx)
+		case failed := <-p.homing.asked:
+			p.sendHome(ctx, failed)
 		}
 	}
 }
 
-// sendHome calls the home service until it consents. Where it refuses or nobody serves
-// it, the next table is laid all the same: an evaluation must not hang on it.
-func (p *Process) sendHome(ctx context.Context) {
+// enable calls the enable service until it consents, which it does not while the policy
+// is being loaded.
+func (p *Process) enable(ctx context.Context) error {
+	for p.enabling != nil {
+		if p.trigger(ctx, p.enabling) == nil || !wait(ctx, p.homing.again) {
+			break
+		}
+	}
+	return nil
+}
+
+// sendHome calls the home service until it consents. Arms that failed are enabled before,
+// since a guard may have stopped them. Where a service refuses or nobody serves it, the
+// next table is laid all the same: an evaluation must not hang on it.
+func (p *Process) sendHome(ctx context.Context, failed bool) {
 	var err error
 	for range homeTries {
-		if err = p.homeOnce(ctx); err == nil || !wait(ctx, p.homing.again) {
+		if err = nil; failed && p.enabling != nil {
+			err = p.trigger(ctx, p.enabling)
+		}
+		if err == nil {
+			// At once: the policy would go on meanwhile, to where it was stopped.
+			err = p.trigger(ctx, p.homing.client)
+		}
+		if err == nil || !wait(ctx, p.homing.again) {
 			break
 		}
 	}
@@ -86,10 +105,11 @@ func (p *Process) sendHome(ctx context.Context) {
 	p.homing.called = true
 }
 
-func (p *Process) homeOnce(ctx context.Context) error {
+// trigger calls a std_srvs/Trigger.
+func (p *Process) trigger(ctx context.Context, service ros.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, p.homing.reply)
 	defer cancel()
-	reply, err := ros.Call[msgs.TriggerRequest, msgs.TriggerResponse](ctx, p.homing.client, &msgs.TriggerRequest{})
+	reply, err := ros.Call[msgs.TriggerRequest, msgs.TriggerResponse](ctx, service, &msgs.TriggerRequest{})
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("no reply within %v", p.homing.reply)

@@ -63,6 +63,10 @@ type Config struct {
 	// called between two episodes of Task; the next table is laid when the arms are
 	// at rest. Where it is empty, the arms stay where the episode before left them.
 	HomeService string
+	// EnableService is a std_srvs/Trigger service, such as the node's ~/enable, that is
+	// called until the arms are enabled, and after a failed episode again before they are
+	// taken home. Where it is empty, that is somebody else's to do.
+	EnableService string
 	// EpisodeTopic is the std_msgs/String topic of the marks of a task's episodes,
 	// MarkStart, MarkSuccess and MarkFailure.
 	EpisodeTopic string
@@ -126,6 +130,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("sim: Episodes is %d, must be at least 1", c.Episodes)
 	case c.HomeService != "" && (c.Task == "" || c.Demonstrate):
 		return errors.New("sim: HomeService needs a Task that is not demonstrated")
+	case c.EnableService != "" && c.Demonstrate:
+		return errors.New("sim: EnableService is for a policy, and the expert drives; leave out Demonstrate")
 	case c.Pause < 0:
 		return fmt.Errorf("sim: Pause is %v, must be 0 or more", c.Pause)
 	}
@@ -174,11 +180,12 @@ type Process struct {
 	commands uint64
 	rejected uint64
 
-	script  *script
-	trials  *trials       // nil without a task
-	homing  homing        // between its episodes
-	elapsed time.Duration // simulated, over all episodes
-	acted   time.Duration // since the expert last decided
+	script   *script
+	trials   *trials       // nil without a task
+	homing   homing        // between its episodes
+	enabling ros.Client    // nil: somebody else enables the arms
+	elapsed  time.Duration // simulated, over all episodes
+	acted    time.Duration // since the expert last decided
 
 	demo        demonstration
 	masters     [2]*ros.TypedPublisher[msgs.JointState, *msgs.JointState] // of demonstrations
@@ -270,8 +277,14 @@ func (p *Process) connect() (err error) {
 			return err
 		}
 	}
+	p.homing = homing{asked: make(chan bool, 1), reply: time.Second, again: 500 * time.Millisecond}
+	if p.conf.EnableService != "" {
+		if p.enabling, err = ros.NewClient[msgs.TriggerRequest, msgs.TriggerResponse](p.node, p.conf.EnableService); err != nil {
+			return fmt.Errorf("service %s: %w", p.conf.EnableService, err)
+		}
+		p.closers = append(p.closers, p.enabling)
+	}
 	if p.conf.HomeService != "" {
-		p.homing = homing{asked: make(chan struct{}, 1), reply: time.Second, again: 500 * time.Millisecond}
 		if p.homing.client, err = ros.NewClient[msgs.TriggerRequest, msgs.TriggerResponse](p.node, p.conf.HomeService); err != nil {
 			return fmt.Errorf("service %s: %w", p.conf.HomeService, err)
 		}
@@ -326,6 +339,7 @@ func (p *Process) Run(ctx context.Context) (Report, error) {
 	group.Go(func() error {
 		return every(ctx, p.conf.CameraRate, func(time.Duration) (bool, error) { return false, p.pictures() })
 	})
+	group.Go(func() error { return p.enable(ctx) })
 	group.Go(func() error { return p.callHome(ctx) })
 	err := group.Wait()
 	return p.Report(), err

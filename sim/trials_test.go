@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -212,15 +213,16 @@ func TestTaskWithoutAPolicyIsNotDone(t *testing.T) {
 
 func TestTaskConfigNamesWhatIsWrong(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		"juggle":       func(c *Config) { c.Task = "juggle" },
-		"Demonstrate":  func(c *Config) { c.Demonstrate = true },
-		"Schedule":     func(c *Config) { c.Task, c.Schedule = "bell", []Step{{"x", time.Second}} },
-		"Episodes":     func(c *Config) { c.Task, c.Episodes = "bell", 0 },
-		"Pause":        func(c *Config) { c.Pause = -1 },
-		"HomeService":  func(c *Config) { c.Task, c.Demonstrate, c.HomeService = "bell", true, "/home" },
-		"Servo.Delay":  func(c *Config) { c.Servo.Delay = -1 },
-		"Servo.Noise":  func(c *Config) { c.Servo.Noise = 2 },
-		"no such task": func(c *Config) { c.Task = "Bell" },
+		"juggle":        func(c *Config) { c.Task = "juggle" },
+		"Demonstrate":   func(c *Config) { c.Demonstrate = true },
+		"Schedule":      func(c *Config) { c.Task, c.Schedule = "bell", []Step{{"x", time.Second}} },
+		"Episodes":      func(c *Config) { c.Task, c.Episodes = "bell", 0 },
+		"Pause":         func(c *Config) { c.Pause = -1 },
+		"HomeService":   func(c *Config) { c.Task, c.Demonstrate, c.HomeService = "bell", true, "/home" },
+		"EnableService": func(c *Config) { c.Task, c.Demonstrate, c.EnableService = "bell", true, "/enable" },
+		"Servo.Delay":   func(c *Config) { c.Servo.Delay = -1 },
+		"Servo.Noise":   func(c *Config) { c.Servo.Noise = 2 },
+		"no such task":  func(c *Config) { c.Task = "Bell" },
 	} {
 		c := DefaultConfig()
 		change(&c)
@@ -307,6 +309,43 @@ func TestHomeBetweenScenes(t *testing.T) {
 	}
 }
 
+// The arms are enabled once the policy lets them, and after a failure again, right before
+// they are sent home.
+func TestArmsAreEnabled(t *testing.T) {
+	c := DefaultConfig()
+	c.Task, c.Episodes, c.HomeService, c.EnableService = "bell", 2, "/policy/home", "/policy/enable"
+	bus := local.NewBus()
+	p := newProcess(t, newNode(t, bus, "robot"), c)
+	p.homing.again = time.Millisecond
+	var calls []string // one service at a time
+	policy := newNode(t, bus, "policy")
+	for name, refusals := range map[string]int{c.EnableService: 2, c.HomeService: 0} {
+		_, err := ros.Serve[msgs.TriggerRequest, msgs.TriggerResponse](policy, name, func(context.Context, *msgs.TriggerRequest) (*msgs.TriggerResponse, error) {
+			calls = append(calls, name)
+			refusals--
+			return &msgs.TriggerResponse{Success: refusals < 0}, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.enable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for done, ticks := false, 0; !done; ticks++ {
+		var err error
+		if done, err = p.motion(10 * time.Millisecond); err != nil || ticks > 1e6 {
+			t.Fatal("no end", err)
+		}
+		if len(p.homing.asked) > 0 {
+			p.sendHome(t.Context(), <-p.homing.asked)
+		}
+	}
+	if want := []string{c.EnableService, c.EnableService, c.EnableService, c.EnableService, c.HomeService}; !slices.Equal(calls, want) {
+		t.Errorf("calls %q, want %q", calls, want)
+	}
+}
+
 // The service that nobody serves, or that always refuses, does not hold up the episodes:
 // the next scene begins where the arms are.
 func TestHomeThatIsRefused(t *testing.T) {
@@ -332,8 +371,7 @@ func TestHomeThatIsRefused(t *testing.T) {
 				t.Fatal("no end", err)
 			}
 			if len(p.homing.asked) > 0 {
-				<-p.homing.asked
-				p.sendHome(t.Context())
+				p.sendHome(t.Context(), <-p.homing.asked)
 			}
 		}
 		if r := p.Report(); len(r.Tasks) != 2 || r.Succeeded() != 0 {

@@ -215,7 +215,7 @@ func (d *demo) robot(ctx context.Context, person *operator) error {
 	args := []string{"sim", "--backend", "cyclone", "--wait", "--stay", "--seed", strconv.FormatUint(d.seed, 10),
 		"--instruction-topic", person.instructions, "--episode-topic", person.episodes, "--report", d.robotReport()}
 	if d.task != "" {
-		args = append(args, "--task", d.task, "--episodes", strconv.Itoa(d.episodes), "--home-service", person.homing)
+		args = append(args, "--task", d.task, "--episodes", strconv.Itoa(d.episodes), "--home-service", person.homing, "--enable-service", person.enabling)
 	} else {
 		args = append(args, "--draw", strconv.Itoa(d.instructions), "--each", d.each.String())
 	}
@@ -247,13 +247,12 @@ func (d *demo) robot(ctx context.Context, person *operator) error {
 type operator struct {
 	ros.Node
 	// instructions and episodes are the topics of what the arms are to do and what became of
-	// it, homing is the service that takes the arms home.
-	instructions, episodes, homing string
+	// it, enabling and homing are the services that let the arms move and take them home.
+	instructions, episodes, enabling, homing string
 
-	enabling ros.Client
-	home     ros.Client
-	marks    chan string // of episodes
-	others   *neighbours
+	enabler ros.Client
+	marks   chan string // of episodes
+	others  *neighbours
 }
 
 func newOperator(ctx context.Context, c *configuration, log *zap.Logger) (_ *operator, err error) {
@@ -268,8 +267,7 @@ func newOperator(ctx context.Context, c *configuration, log *zap.Logger) (_ *ope
 			return nil, err
 		}
 	}
-	var enabling string
-	for name, service := range map[string]*string{"~/enable": &enabling, "~/home": &o.homing} {
+	for name, service := range map[string]*string{"~/enable": &o.enabling, "~/home": &o.homing} {
 		if *service, err = c.names.Service(name); err != nil {
 			return nil, err
 		}
@@ -277,10 +275,7 @@ func newOperator(ctx context.Context, c *configuration, log *zap.Logger) (_ *ope
 	if o.Node, err = backend("cyclone").node(ctx, options); err != nil {
 		return nil, err
 	}
-	if o.enabling, err = ros.NewClient[msgs.TriggerRequest, msgs.TriggerResponse](o, enabling); err != nil {
-		return nil, errors.Join(err, o.Close())
-	}
-	if o.home, err = ros.NewClient[msgs.TriggerRequest, msgs.TriggerResponse](o, o.homing); err != nil {
+	if o.enabler, err = ros.NewClient[msgs.TriggerRequest, msgs.TriggerResponse](o, o.enabling); err != nil {
 		return nil, errors.Join(err, o.Close())
 	}
 	if o.others, err = watchStates(o, options.DomainID, c.settings.States[:]); err != nil {
@@ -298,9 +293,7 @@ func newOperator(ctx context.Context, c *configuration, log *zap.Logger) (_ *ope
 	return o, nil
 }
 
-// watch returns when so many episodes are over, or ctx is. After a failure it enables the
-// arms again, which a guard may have stopped, and at once sends them home, as the robot
-// is about to: else the policy would go on meanwhile, to where it was stopped.
+// watch returns when so many episodes are over, or ctx is.
 func (o *operator) watch(ctx context.Context, episodes int, log *zap.Logger) error {
 	for over := 0; over < episodes; {
 		var mark string
@@ -314,28 +307,9 @@ func (o *operator) watch(ctx context.Context, episodes int, log *zap.Logger) err
 		}
 		over++
 		log.Info("episode "+mark, zap.Int("episode", over), zap.Int("of", episodes))
-		if mark == sim.MarkFailure && over < episodes {
-			soon, cancel := context.WithTimeout(ctx, recovery)
-			err := o.enable(soon)
-			if err == nil && soon.Err() == nil {
-				// A refusal is the robot's to deal with, which asks too.
-				_, err = ros.Call[msgs.TriggerRequest, msgs.TriggerResponse](soon, o.home, &msgs.TriggerRequest{})
-			}
-			if soon.Err() != nil {
-				err = nil // it fails in the next episode, if the arms are not ready by then
-			}
-			cancel()
-			if err != nil {
-				return err
-			}
-		}
 	}
 	return nil
 }
-
-// recovery is how long the arms may take to be enabled again; an episode that begins
-// with arms that are not fails.
-const recovery = 3 * time.Second
 
 // discovery is how long DDS is given to find who is there already. On the
 // loopback interface it takes some milliseconds.
@@ -397,7 +371,7 @@ func (o *operator) enable(ctx context.Context) error {
 		if err := o.others.alone(1); err != nil {
 			return err
 		}
-		reply, err := ros.Call[msgs.TriggerRequest, msgs.TriggerResponse](ctx, o.enabling, &msgs.TriggerRequest{})
+		reply, err := ros.Call[msgs.TriggerRequest, msgs.TriggerResponse](ctx, o.enabler, &msgs.TriggerRequest{})
 		switch {
 		case ctx.Err() != nil:
 			return nil

@@ -145,7 +145,7 @@ static const struct type {
 int main (int argc, char **argv)
 {
   const struct type *type = NULL;
-  for (size_t i = 0; argc == 4 && i < sizeof types / sizeof *types; i++)
+  for (size_t i = 0; argc >= 4 && i < sizeof types / sizeof *types; i++)
     if (strcmp (argv[1], types[i].name) == 0)
       type = &types[i];
   if (type == NULL) {
