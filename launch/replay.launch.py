@@ -63,13 +63,20 @@ def player(context):
         return [SetLaunchConfiguration("command", shlex.join(command)), SetLaunchConfiguration("backend", "")]
     # Neither the recorded commands nor the node's may reach a driver that happens to run, and what a node said
     # when it was recorded must not be taken for what this one says.
-    # The bag may be of a robot of another profile than the one that is asked for.
-    files = sorted((HERE.parent / "params").glob("*.yaml"))
+    profiles = HERE.parent / "params"
+    files = [profiles / (given.get("profile", "aloha") + ".yaml")]
     if given.get("params_file"):
         files.append(Path(given["params_file"]))
     node = "/".join(["", *given.get("namespace", "").strip("/").split(), "ddvla"])
-    # All that moves anything, under its names of today.
-    named = {resolved(topic, node) for f in files for name, topic in parameters(yaml.safe_load(f.read_text())) if name.endswith((".command_topic", "base.topic")) and topic}
+
+    def topics(files, *ends):
+        """Full names of the topics that parameters with such ends name."""
+        return {resolved(topic, node) for f in files for name, topic in parameters(yaml.safe_load(f.read_text())) if name.endswith(ends) and topic}
+
+    # All that moves anything, under its names of today, and under those of the other profiles, which the bag may
+    # be of, unless this one hears states there.
+    moving = (".command_topic", "base.topic")
+    named = topics(files, *moving) | topics(profiles.glob("*.yaml"), *moving) - topics(files, ".state_topic", ".status_topic")
     commands = sorted(named | {f"{node}/{side}/joint_trajectory" for side in ("left", "right")})
     recorded = [*commands, "/diagnostics", "/rosout", "/parameter_events", *[f"{node}/{topic}" for topic in ("action_chunk", "decode_trace", "inference", "status", "transition_event")]]
     play = ["ros2", "bag", "play", given["bag"], "--clock", "100", "--rate", given["rate"], "--delay", given["delay"]]

@@ -25,7 +25,7 @@ ARGUMENTS = [
     DeclareLaunchArgument("camera_rate", default_value="30", description="Pictures per second of each camera."),
     DeclareLaunchArgument("joint_rate", default_value="200", description="Joint states per second of each arm."),
     DeclareLaunchArgument("profile", default_value="aloha", choices=["aloha"], description="The simulated robot has the names of aloha."),
-    DeclareLaunchArgument("start_enabled", default_value="true", choices=["true", "false"], description="Let the arms move as soon as the policy is loaded, and after a stop again from the next scene on. Where a robot is in the ROS domain already, the launch ends instead."),
+    DeclareLaunchArgument("start_enabled", default_value="true", choices=["true", "false"], description="Let the arms move as soon as the policy is loaded, and after a stop again before a task's next scene. Where a robot is in the ROS domain already, the launch ends instead."),
 ]
 
 
@@ -44,7 +44,7 @@ def robot(context):
     elif given["task"] != "none":
         command += ["--task", given["task"], "--episodes", given["episodes"], "--home-service", node + "/home"]
     if given["start_enabled"] == "true":
-        # Not by the node itself: the simulator first makes sure that no robot is there.
+        # Not by the node itself: the simulator makes sure each time that no robot is there.
         command += ["--enable-service", node + "/enable"]
     if given["compressed"] == "true":
         command.append("--compressed")

@@ -73,7 +73,7 @@ type QoS struct {
 	History     History
 	Depth       int           // messages kept with KeepLast, 1 or more
 	Deadline    time.Duration // longest promised time between messages; 0 = infinite
-	Lifespan    time.Duration // age at which a message is no longer delivered, but for one that waits for a busy callback here; 0 = infinite
+	Lifespan    time.Duration // age at which a message is no longer delivered, 0 = infinite; DDS does not look again at one that waits for a busy callback
 }
 
 // DefaultQoS is rmw_qos_profile_default: reliable, volatile, depth 10.

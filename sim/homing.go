@@ -25,7 +25,7 @@ const (
 // homing is how far the arms are on their way home between two episodes.
 type homing struct {
 	client ros.Client    // nil: the arms stay where they are
-	asked  chan bool     // holds one request to call the service; true: after a failure
+	asked  chan struct{} // holds one request to call the service
 	called bool          // a call was answered with success, or all tries were in vain
 	rest   time.Duration // that the arms have been at rest since
 
@@ -33,10 +33,10 @@ type homing struct {
 	again time.Duration // until the next one after a refusal
 }
 
-// begin asks for a way home, after an episode that failed or did not.
-func (h *homing) begin(failed bool) {
+// begin asks for a way home.
+func (h *homing) begin() {
 	h.called, h.rest = false, 0
-	h.asked <- failed
+	h.asked <- struct{}{}
 }
 
 // over tells, after dt more, whether the arms are there.
@@ -63,35 +63,66 @@ func (p *Process) callHome(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case failed := <-p.homing.asked:
-			p.sendHome(ctx, failed)
+		case <-p.homing.asked:
+			if err := p.sendHome(ctx); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-// enable calls the enable service until it consents, which it does not while the policy
-// is being loaded.
+// errNotAlone is what Config.Alone said.
+var errNotAlone = errors.New("sim: the arms are not enabled")
+
+// enable calls the enable service, where there is one and no other robot would move.
 func (p *Process) enable(ctx context.Context) error {
-	for p.enabling != nil {
-		if p.trigger(ctx, p.enabling) == nil || !wait(ctx, p.homing.again) {
-			break
+	if p.enabling == nil {
+		return nil
+	}
+	if p.conf.Alone != nil {
+		if err := p.conf.Alone(); err != nil {
+			return fmt.Errorf("%w: %w", errNotAlone, err)
 		}
 	}
-	return nil
+	return p.trigger(ctx, p.enabling)
 }
 
-// sendHome calls the home service until it consents. Arms that failed are enabled before,
-// since a guard may have stopped them. Where a service refuses or nobody serves it, the
-// next table is laid all the same: an evaluation must not hang on it.
-func (p *Process) sendHome(ctx context.Context, failed bool) {
+// enableFirst calls the enable service until it consents, which it does not while the
+// policy is being loaded. A reason that lasts is told.
+func (p *Process) enableFirst(ctx context.Context) error {
+	told := ""
+	for begin, again := time.Now(), p.homing.again; ; {
+		err := p.enable(ctx)
+		if err == nil || errors.Is(err, errNotAlone) {
+			return err
+		}
+		if time.Since(begin) > waitQuietly {
+			if again = 4 * p.homing.again; err.Error() != told && ctx.Err() == nil {
+				told = err.Error()
+				p.log.Warn("the arms are not enabled yet", zap.String("service", p.conf.EnableService), zap.Error(err))
+			}
+		}
+		if !wait(ctx, again) {
+			return nil
+		}
+	}
+}
+
+// waitQuietly is how long the arms may take to be enabled before that is told.
+const waitQuietly = 5 * time.Second
+
+// sendHome calls the home service until it consents. A guard may have stopped the arms,
+// so they are enabled before. Where a service refuses or nobody serves it, the next table
+// is laid all the same: an evaluation must not hang on it.
+func (p *Process) sendHome(ctx context.Context) error {
 	var err error
 	for range homeTries {
-		if err = nil; failed && p.enabling != nil {
-			err = p.trigger(ctx, p.enabling)
-		}
-		if err == nil {
+		if err = p.enable(ctx); err == nil {
 			// At once: the policy would go on meanwhile, to where it was stopped.
 			err = p.trigger(ctx, p.homing.client)
+		}
+		if errors.Is(err, errNotAlone) {
+			return err
 		}
 		if err == nil || !wait(ctx, p.homing.again) {
 			break
@@ -103,6 +134,7 @@ func (p *Process) sendHome(ctx context.Context, failed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.homing.called = true
+	return nil
 }
 
 // trigger calls a std_srvs/Trigger.

@@ -64,9 +64,12 @@ type Config struct {
 	// at rest. Where it is empty, the arms stay where the episode before left them.
 	HomeService string
 	// EnableService is a std_srvs/Trigger service, such as the node's ~/enable, that is
-	// called until the arms are enabled, and after a failed episode again before they are
-	// taken home. Where it is empty, that is somebody else's to do.
+	// called until the arms are enabled, and again whenever they are to be taken home.
+	// Where it is empty, that is somebody else's to do.
 	EnableService string
+	// Alone, where it is set, is asked before the arms are enabled; its error, that
+	// another robot would move too, ends Run.
+	Alone func() error
 	// EpisodeTopic is the std_msgs/String topic of the marks of a task's episodes,
 	// MarkStart, MarkSuccess and MarkFailure.
 	EpisodeTopic string
@@ -277,7 +280,7 @@ func (p *Process) connect() (err error) {
 			return err
 		}
 	}
-	p.homing = homing{asked: make(chan bool, 1), reply: time.Second, again: 500 * time.Millisecond}
+	p.homing = homing{asked: make(chan struct{}, 1), reply: time.Second, again: 500 * time.Millisecond}
 	if p.conf.EnableService != "" {
 		if p.enabling, err = ros.NewClient[msgs.TriggerRequest, msgs.TriggerResponse](p.node, p.conf.EnableService); err != nil {
 			return fmt.Errorf("service %s: %w", p.conf.EnableService, err)
@@ -339,7 +342,7 @@ func (p *Process) Run(ctx context.Context) (Report, error) {
 	group.Go(func() error {
 		return every(ctx, p.conf.CameraRate, func(time.Duration) (bool, error) { return false, p.pictures() })
 	})
-	group.Go(func() error { return p.enable(ctx) })
+	group.Go(func() error { return p.enableFirst(ctx) })
 	group.Go(func() error { return p.callHome(ctx) })
 	err := group.Wait()
 	return p.Report(), err

@@ -137,7 +137,7 @@ func (t *trials) advance(dt time.Duration, waiting bool) (say, mark string, done
 	}
 	if t.home != nil {
 		t.leaving, t.given = true, 0
-		t.home.begin(!t.success)
+		t.home.begin()
 		return "", mark, false, nil
 	}
 	from := t.episode.World.servo.Position

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -309,8 +310,8 @@ func TestHomeBetweenScenes(t *testing.T) {
 	}
 }
 
-// The arms are enabled once the policy lets them, and after a failure again, right before
-// they are sent home.
+// The arms are enabled once the policy lets them, and again right before they are sent
+// home, but never where another robot would move with them.
 func TestArmsAreEnabled(t *testing.T) {
 	c := DefaultConfig()
 	c.Task, c.Episodes, c.HomeService, c.EnableService = "bell", 2, "/policy/home", "/policy/enable"
@@ -329,7 +330,13 @@ func TestArmsAreEnabled(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := p.enable(t.Context()); err != nil {
+	other := errors.New("another robot")
+	p.conf.Alone = func() error { return other }
+	if _, err := p.Run(t.Context()); !errors.Is(err, other) || len(calls) > 0 {
+		t.Fatalf("with another robot: %v, calls %q", err, calls)
+	}
+	p.conf.Alone = func() error { return nil }
+	if err := p.enableFirst(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for done, ticks := false, 0; !done; ticks++ {
@@ -338,7 +345,10 @@ func TestArmsAreEnabled(t *testing.T) {
 			t.Fatal("no end", err)
 		}
 		if len(p.homing.asked) > 0 {
-			p.sendHome(t.Context(), <-p.homing.asked)
+			<-p.homing.asked
+			if err := p.sendHome(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	if want := []string{c.EnableService, c.EnableService, c.EnableService, c.EnableService, c.HomeService}; !slices.Equal(calls, want) {
@@ -371,7 +381,10 @@ func TestHomeThatIsRefused(t *testing.T) {
 				t.Fatal("no end", err)
 			}
 			if len(p.homing.asked) > 0 {
-				p.sendHome(t.Context(), <-p.homing.asked)
+				<-p.homing.asked
+				if err := p.sendHome(t.Context()); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 		if r := p.Report(); len(r.Tasks) != 2 || r.Succeeded() != 0 {

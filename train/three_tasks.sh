@@ -64,7 +64,7 @@ if [ -e "$OUT/what" ] && [ "$(cat "$OUT/what")" != "$what" ]; then
   echo "$0: $OUT has $(cat "$OUT/what"), not $what: name another OUT, or remove it" >&2
   exit 2
 fi
-# Already here, since before-bundle is BASE's.
+# Before anything is made, since before-bundle is BASE's already.
 [ ! -e "$OUT/before-bundle" ] || [ -e "$OUT/what" ] || rm -rf "${OUT:?}/before-bundle"
 echo "$what" > "$OUT/what"
 start=(--normalization bounds --soften 3 --harden-at 0.5)

@@ -178,7 +178,8 @@ func instructionOf(given string, bags map[string]bool) (of, text string, err err
 	}
 	path, _, named := strings.Cut(given, "=")
 	if named {
-		if _, err := os.Stat(path); err == nil || strings.ContainsRune(path, filepath.Separator) {
+		beside, _ := filepath.Split(path)
+		if !notThere(path) || beside != "" && !notThere(beside) {
 			return "", "", fmt.Errorf("--instruction %q is for %s, which is none of the bags", given, path)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -97,23 +98,7 @@ func (d *demo) run(ctx context.Context, args *param.Args) error {
 	if err != nil {
 		return err
 	}
-	// What the last demo left goes, and nothing else that may lie there: the node
-	// refuses a directory that is not empty.
-	mine := filepath.Join(d.out, demoMark)
-	if _, err := os.Stat(mine); err == nil {
-		for _, path := range []string{filepath.Join(recording, "bag_0.mcap"), filepath.Join(recording, "metadata.yaml"), d.robotReport()} {
-			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-		}
-	}
-	if left, err := os.ReadDir(recording); err == nil && len(left) > 0 {
-		return fmt.Errorf("%s has %s, which no demo made; --out names another directory", recording, left[0].Name())
-	}
-	if err := os.MkdirAll(d.out, 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(mine, nil, 0o644); err != nil {
+	if err := d.clear(recording); err != nil {
 		return err
 	}
 	log := consoleLogger(d.stderr, c.level.String())
@@ -127,6 +112,35 @@ func (d *demo) run(ctx context.Context, args *param.Args) error {
 
 // demoMark is the file that says that the recording beside it may be replaced.
 const demoMark = ".ddvla-demo"
+
+// clear makes room for a demo: what the last one left goes, and nothing else that may lie
+// there.
+func (d *demo) clear(recording string) error {
+	mark := filepath.Join(d.out, demoMark)
+	left := []string{filepath.Join(recording, "bag_0.mcap"), filepath.Join(recording, "metadata.yaml"), d.robotReport()}
+	_, err := os.Stat(mark)
+	marked := err == nil
+	for _, pattern := range []string{filepath.Join(recording, "*"), d.robotReport()} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			return err
+		}
+		for _, path := range found {
+			if !marked || !slices.Contains(left, path) {
+				return fmt.Errorf("%s is there, and not known to be a demo's; remove it, or name another directory with --out", path)
+			}
+		}
+	}
+	for _, path := range left {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := os.MkdirAll(d.out, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(mark, nil, 0o644)
+}
 
 // robotReport is the file in which the robot says what was reached.
 func (d *demo) robotReport() string { return filepath.Join(d.out, "robot.json") }
@@ -357,7 +371,7 @@ func (o *neighbours) look(ctx context.Context) error {
 func (o *neighbours) alone(most int) error {
 	for topic, s := range o.states {
 		if s.MatchedPublishers() > most {
-			return fmt.Errorf("another robot, simulation or recording publishes %s in ROS domain %d, and a simulation moves no arms but its own; choose a free domain with ROS_DOMAIN_ID, or leave that unset with `ddvla demo`",
+			return fmt.Errorf("another robot, simulation or recording publishes %s in ROS domain %d, and a simulation moves no arms but its own; choose a free domain with ROS_DOMAIN_ID",
 				topic, o.domain)
 		}
 	}

@@ -204,7 +204,7 @@ func TestDemoRemovesNothingThatIsNotItsOwn(t *testing.T) {
 	}
 	try := func() {
 		t.Helper()
-		refused(t, 1, []string{filepath.Join(out, "bag"), "no demo made", "--out"},
+		refused(t, 1, []string{filepath.Join(out, "bag"), "known to be a demo's", "--out"},
 			"demo", "--bundle", testbundle.Dir(t), "--out", out, "--ros-args", "--log-level", "error", "-p", "decode.rounds:=1")
 	}
 	try()
@@ -213,15 +213,21 @@ func TestDemoRemovesNothingThatIsNotItsOwn(t *testing.T) {
 			t.Errorf("a file that no demo made: %q, %v", text, err)
 		}
 	}
-	// Where a demo was before, its own recording goes.
+	// Where a demo was before, its own recording goes, and alone.
 	if err := os.WriteFile(filepath.Join(out, demoMark), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	try()
-	if _, err := os.Stat(recording); !os.IsNotExist(err) {
+	if _, err := os.Stat(recording); err != nil {
 		t.Errorf("the last demo's recording: %v", err)
 	}
-	if text, err := os.ReadFile(note); err != nil || string(text) != "mine" {
-		t.Errorf("a file that no demo made: %q, %v", text, err)
+	if err := os.Remove(note); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&demo{out: out}).clear(filepath.Join(out, "bag")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(recording); !os.IsNotExist(err) {
+		t.Errorf("the last demo's recording: %v", err)
 	}
 }

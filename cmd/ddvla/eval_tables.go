@@ -132,7 +132,7 @@ func (t *evalTables) add(name string, args []string) (*tableCell, error) {
 	e := &evalRun{}
 	err := e.read(slices.Concat([]string{"--out", t.out}, args), io.Discard, io.Discard)
 	switch {
-	case err != nil && e.bundle != "" && notThere(filepath.Join(e.bundle, bundle.ManifestFile)):
+	case errors.Is(err, fs.ErrNotExist) && e.bundle != "" && notThere(filepath.Join(e.bundle, bundle.ManifestFile)):
 		return &tableCell{missing: err.Error()}, nil
 	case err != nil:
 		return nil, err

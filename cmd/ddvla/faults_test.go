@@ -67,7 +67,7 @@ func (s *faultScenario) dice(yes bool) {
 	s.Helper()
 	value := msgs.ParameterValue{Type: msgs.ParameterDoubleArray}
 	if yes {
-		value.DoubleArrayValue = []float64{4}
+		value.DoubleArrayValue = []float64{3}
 	}
 	s.parameters(msgs.Parameter{Name: "decode.token_temperature", Value: value})
 }

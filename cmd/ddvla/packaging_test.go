@@ -92,6 +92,10 @@ func TestPortable(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 	}
+	// What is to be copied from there would be gone before.
+	if err := run("out", filepath.Join("out", "bundles", "bundle")); err == nil || fileText(t, user, "out", "bundles", "bundle", "policy.json") != "{}" {
+		t.Errorf("onto itself: %v", err)
+	}
 }
 
 // What compose.yaml starts exists and takes the arguments that it is given.

@@ -79,6 +79,7 @@ func runRecord(ctx context.Context, args []string, stdout, stderr io.Writer) (er
 			return err
 		}
 	}
+	fresh := notThere(given[0])
 	writer, err := bag.Create(given[0], options)
 	if err != nil {
 		return err
@@ -95,7 +96,7 @@ func runRecord(ctx context.Context, args []string, stdout, stderr io.Writer) (er
 	}
 	begin := time.Now()
 	err = errors.Join(t.run(ctx), t.recorder.Close(), t.report(stdout, given[0], time.Since(begin)))
-	if t.recorder.Written() == 0 {
+	if t.recorder.Written() == 0 && fresh {
 		// An empty bag would only be in the way of the next try.
 		err = errors.Join(err, os.RemoveAll(given[0]))
 	}

@@ -79,11 +79,7 @@ func runReplay(ctx context.Context, args []string, stdout, stderr io.Writer) err
 			return err
 		}
 		fmt.Fprintf(stdout, "replay     %s: %d messages\n", *out, r.written)
-		early := err
-		if early == nil {
-			early = ctx.Err()
-		}
-		err = errors.Join(err, judged.finish(report, early, stdout))
+		err = errors.Join(err, judged.finish(report, r.ended, stdout))
 	}
 	return err
 }
@@ -111,6 +107,7 @@ type replay struct {
 	judged      *judged
 	stderr      io.Writer
 
+	ended   error // why the recording, or its part, was not fed to its end
 	written int   // messages in out
 	failed  error // the first failure to write one
 }
@@ -193,6 +190,7 @@ func (r *replay) run(ctx context.Context, args *param.Args) (report *node.Report
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
 	fed, err := r.feed(ctx, rn, n, c)
+	r.ended = err
 	if !fed {
 		if err == nil {
 			err = errors.New("the bag holds no message of the node's topics")

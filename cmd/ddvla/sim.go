@@ -36,7 +36,7 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) (err e
 	flags.IntVar(&config.Episodes, "episodes", config.Episodes, "scenes of the task to lay one after the other")
 	perturbation := flags.String("perturb", "none", "with a task: what differs from demonstrations, of "+strings.Join(sim.Perturbations(), ", ")+", joined by +; vision is all that only cameras see")
 	flags.StringVar(&config.HomeService, "home-service", "", "with a task: call this std_srvs/Trigger between scenes and lay the next table when the arms are at rest")
-	flags.StringVar(&config.EnableService, "enable-service", "", "call this std_srvs/Trigger until the arms are enabled, and after a failure before they are taken home")
+	flags.StringVar(&config.EnableService, "enable-service", "", "call this std_srvs/Trigger until the arms are enabled, and again before they are taken home")
 	flags.DurationVar(&config.Pause, "pause", config.Pause, "with a task: time after success before the next scene")
 	flags.BoolVar(&config.Demonstrate, "demonstrate", false, "with a task: have the scripted expert do it, on the command topics")
 	say := flags.String("instructions", "", "instructions to give one after the other, separated by semicolons")
@@ -96,9 +96,16 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) (err e
 	if err != nil {
 		return err
 	}
-	// It hears no more of them itself: --wait counts who listens.
-	if err := errors.Join(others.look(ctx), others.Close()); err != nil {
+	if err := others.look(ctx); err != nil {
 		return err
+	}
+	if config.Demonstrate {
+		// It hears no more of them itself: --wait counts who listens.
+		if err := others.Close(); err != nil {
+			return err
+		}
+	} else {
+		config.Alone = func() error { return others.alone(1) }
 	}
 	process, err := sim.NewProcess(node, config)
 	if err != nil {

@@ -32,6 +32,7 @@ type node struct {
 	domain      int
 	participant C.dds_entity_t
 	ctx         context.Context // ends with the node
+	closing     chan struct{}   // closed when Close begins
 	cancel      context.CancelFunc
 	discovery   *discovery
 
@@ -63,7 +64,7 @@ func NewNode(ctx context.Context, o ros.Options) (ros.Node, error) {
 	if err := openDomain(o.DomainID, o.LocalhostOnly, os.Getenv("CYCLONEDDS_URI"), o.Log()); err != nil {
 		return nil, fmt.Errorf("cyclone: %w", err)
 	}
-	n := &node{names: names, log: o.Log(), domain: o.DomainID, parts: make(map[part]struct{})}
+	n := &node{names: names, log: o.Log(), domain: o.DomainID, parts: make(map[part]struct{}), closing: make(chan struct{})}
 	if n.participant, err = newParticipant(o.DomainID); err != nil {
 		closeDomain(o.DomainID)
 		return nil, fmt.Errorf("cyclone: %w", err)
@@ -140,6 +141,7 @@ func (n *node) Close() error {
 		return nil
 	}
 	n.closed = true
+	close(n.closing)
 	parts := n.parts
 	n.parts = make(map[part]struct{})
 	n.mu.Unlock()

@@ -335,6 +335,11 @@ func (c *client) Call(ctx context.Context, request []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil { // a request that nobody waits for must have no effect
 		return nil, fmt.Errorf("cyclone: service %s: %w", c.name, err)
 	}
+	select {
+	case <-c.node.closing:
+		return nil, fmt.Errorf("cyclone: service %s: %w", c.name, ros.ErrClosed)
+	default:
+	}
 	to := make(chan []byte, 1)
 	c.pendMu.Lock()
 	c.sequence++
@@ -354,7 +359,7 @@ func (c *client) Call(ctx context.Context, request []byte) ([]byte, error) {
 		return reply, nil
 	case <-c.done:
 		return nil, fmt.Errorf("cyclone: service %s: %w", c.name, ros.ErrClosed)
-	case <-c.node.ctx.Done(): // whose Close may wait for the callback that calls
+	case <-c.node.closing: // and may wait for the callback that calls
 		return nil, fmt.Errorf("cyclone: service %s: %w", c.name, ros.ErrClosed)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("cyclone: service %s did not reply: %w", c.name, ctx.Err())
@@ -391,7 +396,7 @@ func (c *client) WaitForService(ctx context.Context) error {
 		}
 		select {
 		case <-c.done:
-		case <-c.node.ctx.Done():
+		case <-c.node.closing:
 			return fmt.Errorf("cyclone: service %s: %w", c.name, ros.ErrClosed)
 		case <-ctx.Done():
 			return fmt.Errorf("cyclone: service %s has no server: %w", c.name, ctx.Err())
