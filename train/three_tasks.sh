@@ -64,9 +64,8 @@ if [ -e "$OUT/what" ] && [ "$(cat "$OUT/what")" != "$what" ]; then
   echo "$0: $OUT has $(cat "$OUT/what"), not $what: name another OUT, or remove it" >&2
   exit 2
 fi
-# Before anything is made, since before-bundle is BASE's already.
-[ ! -e "$OUT/before-bundle" ] || [ -e "$OUT/what" ] || rm -rf "${OUT:?}/before-bundle"
-echo "$what" > "$OUT/what"
+# A call that was refused or broken off before it wrote that may have been of another BASE.
+[ -e "$OUT/what" ] || rm -rf "${OUT:?}/before-bundle" "$OUT/eval-before"
 start=(--normalization bounds --soften 3 --harden-at 0.5)
 if [ "$BASE" != none ]; then
   start=(--init "$BASE" --statistics init --rate 6e-4 --warmup 100)
@@ -74,6 +73,7 @@ if [ "$BASE" != none ]; then
   judge before
 fi
 demos demos --episodes "$SCENES" --starts 2 --scatters 1 --shoves 2 --counterparts 0.3 --seed 1
+echo "$what" > "$OUT/what"
 train first $((($(date +%s) + end - 60 * EVALUATION) / 2)) --data "$OUT/demos" "${start[@]}"
 export_ "$OUT/first" first
 demos visits --episodes $((1 + SCENES / 10)) --policy "$OUT/first-bundle" --visits 48 --starts 1 --scatters 1 --shoves 2 --counterparts 0.3 --seed 2

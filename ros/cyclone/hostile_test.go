@@ -189,8 +189,15 @@ func (h *victim) targets() (all []*target) {
 		victim = graph[at]
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		// Diagnostics come when the node is ready, and so is /clock.
-		return h.told > 0 && len(victim.Serves) >= 10 // four of its own, six of parameters
+		// The inputs are told when the node is ready, and so is /clock. While it loads, which may take
+		// longer than the first diagnostics do, there are none.
+		told := 0
+		for key := range h.values {
+			if strings.HasSuffix(key, ".topic") {
+				told++
+			}
+		}
+		return told > 0 && len(victim.Serves) >= 10 // four of its own, six of parameters
 	})
 	aim := func(name, typ, wire, key string, qos ros.QoS) {
 		w, err := newWriter(h.node.participant, name, wire, qos, "")
