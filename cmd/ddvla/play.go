@@ -283,7 +283,7 @@ func (p *player) play(ctx context.Context) error {
 		p.played++
 	}
 	if p.node != nil && len(p.moments) > 0 {
-		return p.node.quiet(ctx, p.moments[len(p.moments)-1])
+		return p.node.quiet(ctx, p.moments, p.wait)
 	}
 	return nil
 }

@@ -16,6 +16,8 @@ type follower struct {
 	mu          sync.Mutex
 	told        time.Time // stamp of the head's picture of its newest inference
 	inferences  int
+	heard       time.Time     // when that came
+	longest     time.Duration // between two of them
 	instruction string
 	news        chan struct{} // closed and replaced at each change
 }
@@ -23,13 +25,6 @@ type follower struct {
 // follow listens to the node of c.
 func follow(rn ros.Node, c *configuration) (*follower, error) {
 	f := &follower{news: make(chan struct{})}
-	change := func(do func()) {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		do()
-		close(f.news)
-		f.news = make(chan struct{})
-	}
 	inference, err := c.names.Topic("~/inference")
 	if err != nil {
 		return nil, err
@@ -43,14 +38,13 @@ func follow(rn ros.Node, c *configuration) (*follower, error) {
 		if err != nil {
 			return
 		}
-		change(func() {
-			f.inferences++
-			for k, p := range i.Pictures {
-				if k == 0 || p.Camera == "head" {
-					f.told = time.Unix(0, p.Stamp)
-				}
+		var stamp int64
+		for k, p := range i.Pictures {
+			if k == 0 || p.Camera == "head" {
+				stamp = p.Stamp
 			}
-		})
+		}
+		f.tell(stamp)
 	}); err != nil {
 		return nil, err
 	}
@@ -59,12 +53,34 @@ func follow(rn ros.Node, c *configuration) (*follower, error) {
 			for _, v := range s.Values {
 				if v.Key == "instruction" {
 					text := strings.Clone(v.Value)
-					change(func() { f.instruction = text })
+					f.change(func() { f.instruction = text })
 				}
 			}
 		}
 	})
 	return f, err
+}
+
+func (f *follower) change(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	do()
+	close(f.news)
+	f.news = make(chan struct{})
+}
+
+// tell notes an inference, for the head's picture of a stamp; 0 where it had none.
+func (f *follower) tell(stamp int64) {
+	f.change(func() {
+		now := time.Now()
+		if f.inferences++; f.inferences > 1 {
+			f.longest = max(f.longest, now.Sub(f.heard))
+		}
+		f.heard = now
+		if stamp != 0 {
+			f.told = time.Unix(0, stamp)
+		}
+	})
 }
 
 func (f *follower) count() int {
@@ -93,20 +109,24 @@ func (f *follower) wait(ctx context.Context, limit time.Duration, is func(f *fol
 	}
 }
 
-// quiet waits until the node has told of the last moment, or of nothing for two seconds:
-// the last one may wait for messages that the bag has not.
-func (f *follower) quiet(ctx context.Context, last time.Time) error {
+// quiet waits until the node has told of the last of some moments, or of nothing for so
+// long. The last one may wait for messages that the bag has not: once the one before is
+// told, two seconds of silence will do, or three times the longest so far.
+func (f *follower) quiet(ctx context.Context, moments []time.Time, long time.Duration) error {
+	last, previous := moments[len(moments)-1], moments[max(len(moments)-2, 0)]
 	for {
-		before := f.count()
-		if f.wait(ctx, 2*time.Second, func(f *follower) bool { return !f.told.Before(last) || f.inferences > before }) {
-			f.mu.Lock()
-			done := !f.told.Before(last)
-			f.mu.Unlock()
-			if done {
-				return nil
-			}
-			continue
+		f.mu.Lock()
+		before, silence := f.inferences, long
+		if before > 0 && !f.told.Before(previous) {
+			silence = min(long, max(2*time.Second, 3*f.longest))
 		}
-		return ctx.Err()
+		done := !f.told.Before(last)
+		f.mu.Unlock()
+		if done {
+			return nil
+		}
+		if !f.wait(ctx, silence, func(f *follower) bool { return f.inferences > before }) {
+			return ctx.Err()
+		}
 	}
 }

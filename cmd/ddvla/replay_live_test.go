@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ddvla/ddvla/msgs"
@@ -134,6 +135,36 @@ func played(t *testing.T, path string, want int, flags []string, more ...string)
 	mu.Lock()
 	defer mu.Unlock()
 	return slices.Clone(chunks), player.stdout.String()
+}
+
+// What is played last stays until a node has told of it, however slow that is.
+func TestPlayWaitsForASlowNode(t *testing.T) {
+	moments := []time.Time{time.Unix(1, 0), time.Unix(2, 0), time.Unix(3, 0)}
+	for _, c := range []struct {
+		pace  time.Duration // of the node
+		tells int           // of the moments: the last may wait for what never comes
+		takes time.Duration
+	}{
+		{20 * time.Second, 3, 60 * time.Second}, {5 * time.Second, 2, 25 * time.Second}, {20 * time.Second, 2, 70 * time.Second},
+		{time.Millisecond, 2, 2*time.Second + 2*time.Millisecond}, {time.Millisecond, 1, 30*time.Second + time.Millisecond}, {0, 0, 30 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &follower{news: make(chan struct{})}
+			go func() {
+				for _, m := range moments[:c.tells] {
+					time.Sleep(c.pace)
+					f.tell(m.UnixNano())
+				}
+			}()
+			begin := time.Now()
+			if err := f.quiet(t.Context(), moments, 30*time.Second); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(begin); took != c.takes {
+				t.Errorf("%d moments told, one every %v: it waits %v, want %v", c.tells, c.pace, took, c.takes)
+			}
+		})
+	}
 }
 
 // A part of a recording begins with the instruction from before it, at any speed.
