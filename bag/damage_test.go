@@ -217,27 +217,35 @@ func TestWhatIsNoBagIsNamed(t *testing.T) {
 	}
 }
 
-// A recorder that was killed leaves messages in SQLite's log. Where that cannot be read, as
-// in a directory that cannot be written, the bag is refused instead of read without them.
-func TestMessagesInAWriteAheadLogAreNotPassedOver(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "log.db3")
+// sqliteBag makes a .db3 with one topic, and returns what writes to it.
+func sqliteBag(t *testing.T, pragmas ...string) (path string, exec func(query string, args ...any)) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "log.db3")
 	db, err := sql.Open("sqlite3", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	t.Cleanup(func() { db.Close() })
 	db.SetMaxOpenConns(1)
-	exec := func(query string, args ...any) {
+	exec = func(query string, args ...any) {
 		t.Helper()
 		if _, err := db.Exec(query, args...); err != nil {
 			t.Fatal(err)
 		}
 	}
-	exec("PRAGMA journal_mode=WAL")
-	exec("PRAGMA wal_autocheckpoint=0")
+	for _, pragma := range pragmas {
+		exec(pragma)
+	}
 	exec("CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL, serialization_format TEXT NOT NULL, offered_qos_profiles TEXT NOT NULL)")
 	exec("CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER NOT NULL, timestamp INTEGER NOT NULL, data BLOB NOT NULL)")
 	exec("INSERT INTO topics VALUES (1, '/a', 'std_msgs/msg/Bool', 'cdr', '')")
+	return path, exec
+}
+
+// A recorder that was killed leaves messages in SQLite's log. Where that cannot be read, as
+// in a directory that cannot be written, the bag is refused instead of read without them.
+func TestMessagesInAWriteAheadLogAreNotPassedOver(t *testing.T) {
+	path, exec := sqliteBag(t, "PRAGMA journal_mode=WAL", "PRAGMA wal_autocheckpoint=0")
 	for i := range 5 {
 		if i == 2 {
 			exec("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -269,23 +277,7 @@ func TestMessagesInAWriteAheadLogAreNotPassedOver(t *testing.T) {
 // A recorder with a rollback journal that was killed in the middle of a write leaves half of
 // it in the file. Undoing that writes to the file, which reading a bag does not.
 func TestAWriteThatWasBrokenOffIsNotRead(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "log.db3")
-	db, err := sql.Open("sqlite3", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	db.SetMaxOpenConns(1)
-	exec := func(query string, args ...any) {
-		t.Helper()
-		if _, err := db.Exec(query, args...); err != nil {
-			t.Fatal(err)
-		}
-	}
-	exec("PRAGMA journal_mode=DELETE")
-	exec("CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL, serialization_format TEXT NOT NULL, offered_qos_profiles TEXT NOT NULL)")
-	exec("CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER NOT NULL, timestamp INTEGER NOT NULL, data BLOB NOT NULL)")
-	exec("INSERT INTO topics VALUES (1, '/a', 'std_msgs/msg/Bool', 'cdr', '')")
+	path, exec := sqliteBag(t, "PRAGMA journal_mode=DELETE")
 	exec("INSERT INTO messages (topic_id, timestamp, data) VALUES (1, 0, 'x')")
 	exec("PRAGMA cache_size=1") // pages are written before the transaction ends
 	exec("BEGIN")

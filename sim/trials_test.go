@@ -310,6 +310,23 @@ func TestHomeBetweenScenes(t *testing.T) {
 	}
 }
 
+// stepped takes a process through all of its episodes, in no time.
+func stepped(t *testing.T, p *Process) {
+	t.Helper()
+	for done, ticks := false, 0; !done; ticks++ {
+		var err error
+		if done, err = p.motion(10 * time.Millisecond); err != nil || ticks > 1e6 {
+			t.Fatal("no end", err)
+		}
+		if len(p.homing.asked) > 0 {
+			<-p.homing.asked
+			if err := p.sendHome(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // The arms are enabled once the policy lets them, and again right before they are sent
 // home, but never where another robot would move with them.
 func TestArmsAreEnabled(t *testing.T) {
@@ -339,18 +356,7 @@ func TestArmsAreEnabled(t *testing.T) {
 	if err := p.enableFirst(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for done, ticks := false, 0; !done; ticks++ {
-		var err error
-		if done, err = p.motion(10 * time.Millisecond); err != nil || ticks > 1e6 {
-			t.Fatal("no end", err)
-		}
-		if len(p.homing.asked) > 0 {
-			<-p.homing.asked
-			if err := p.sendHome(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	stepped(t, p)
 	if want := []string{c.EnableService, c.EnableService, c.EnableService, c.EnableService, c.HomeService}; !slices.Equal(calls, want) {
 		t.Errorf("calls %q, want %q", calls, want)
 	}
@@ -375,18 +381,7 @@ func TestHomeThatIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for done, ticks := false, 0; !done; ticks++ {
-			var err error
-			if done, err = p.motion(10 * time.Millisecond); err != nil || ticks > 1e6 {
-				t.Fatal("no end", err)
-			}
-			if len(p.homing.asked) > 0 {
-				<-p.homing.asked
-				if err := p.sendHome(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
+		stepped(t, p)
 		if r := p.Report(); len(r.Tasks) != 2 || r.Succeeded() != 0 {
 			t.Errorf("%s", r)
 		}
