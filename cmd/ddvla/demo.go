@@ -118,17 +118,20 @@ const demoMark = ".ddvla-demo"
 func (d *demo) clear(recording string) error {
 	mark := filepath.Join(d.out, demoMark)
 	left := []string{filepath.Join(recording, "bag_0.mcap"), filepath.Join(recording, "metadata.yaml"), d.robotReport()}
-	_, err := os.Stat(mark)
-	marked := err == nil
-	for _, pattern := range []string{filepath.Join(recording, "*"), d.robotReport()} {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			return err
-		}
-		for _, path := range found {
-			if !marked || !slices.Contains(left, path) {
-				return fmt.Errorf("%s is there, and not known to be a demo's; remove it, or name another directory with --out", path)
-			}
+	var found []string
+	if !notThere(d.robotReport()) {
+		found = append(found, d.robotReport())
+	}
+	entries, err := os.ReadDir(recording)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		found = append(found, filepath.Join(recording, e.Name()))
+	}
+	for _, path := range found {
+		if notThere(mark) || !slices.Contains(left, path) {
+			return fmt.Errorf("%s is there, and not known to be a demo's; remove it, or name another directory with --out", path)
 		}
 	}
 	for _, path := range left {

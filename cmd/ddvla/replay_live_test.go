@@ -137,7 +137,7 @@ func played(t *testing.T, path string, want int, flags []string, more ...string)
 	return slices.Clone(chunks), player.stdout.String()
 }
 
-// What is played last stays until a node has told of it, however slow that is.
+// What is played last stays until a node has told of it, however slow that is. Time is synctest's, so nothing sleeps.
 func TestPlayWaitsForASlowNode(t *testing.T) {
 	moments := []time.Time{time.Unix(1, 0), time.Unix(2, 0), time.Unix(3, 0)}
 	for _, c := range []struct {

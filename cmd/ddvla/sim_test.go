@@ -2,11 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ddvla/ddvla/dataset"
 	"github.com/ddvla/ddvla/internal/testbundle"
@@ -45,6 +47,33 @@ func TestSimKeepsOffARobot(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused(t, 1, []string{stateTopics[0], strconv.Itoa(id), "ROS_DOMAIN_ID"}, "sim", "--task", "bell", "--demonstrate", "--camera-rate", "5")
+}
+
+// Nor are arms enabled where a robot has come meanwhile.
+func TestSimEnablesNoRobotThatComesLater(t *testing.T) {
+	id := domain(t)
+	other := bystander(t, id, 0, func(*msgs.JointState) {})
+	up := make(chan struct{}, 1)
+	if _, err := ros.Subscribe(other, stateTopics[0], ros.DefaultQoS(), func(*msgs.JointState, time.Time) {
+		select {
+		case up <- struct{}{}:
+		default:
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan string, 1)
+	go func() {
+		status, _, stderr := call(t, "sim", "--task", "bell", "--camera-rate", "5", "--stay", "--enable-service", "/nobody/enable")
+		ended <- fmt.Sprint(status, stderr)
+	}()
+	rostest.Receive(t, "the simulation is up", up)
+	if _, err := ros.Advertise[msgs.JointState](other, stateTopics[0], ros.DefaultQoS()); err != nil {
+		t.Fatal(err)
+	}
+	if said := rostest.Receive(t, "the simulation ends", ended); !strings.HasPrefix(said, "1") || !strings.Contains(said, "the arms are not enabled: another robot") {
+		t.Errorf("it ended with %s", said)
+	}
 }
 
 func TestSimDemosWritesADataSet(t *testing.T) {
